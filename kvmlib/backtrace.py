@@ -1,0 +1,205 @@
+"""Where it happened: the registers that the dump code saved in ``dumppcb``, and the stack by the chain of frame pointers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kvmlib.errors import KvmError
+from kvmlib.kvm import Kvm
+from kvmlib.ports.base import Machine, Pcb, Register
+from kvmlib.text import printable
+from kvmlib.variables import integer, machine_of, symbol
+
+#: Frames that are followed at most.
+FRAMES_MAX = 64
+#: Fewer functions than this are no picture of where the kernel's text is.
+_ENOUGH_FUNCTIONS = 50
+#: Bytes of text that may follow the last symbol.
+_LAST_FUNCTION = 1 << 16
+
+#: struct pcb of older kernels, to be tried where the registers at today's offsets can't be any. OpenBSD/i386 began it with
+#: a struct i386tss until it stopped switching tasks in hardware (machine/pcb.h, machine/tss.h).
+_OLDER: Mapping[str, tuple[Pcb, ...]] = {
+    "openbsd/i386": (
+        Pcb(104, {"cr3": (0x1C, 4), "esp": (0x38, 4), "ebp": (0x3C, 4)}, sp="esp", fp="ebp", at_sp=("pc",)),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame of a stack.
+
+    Attributes:
+        pc: the address that the code in it goes on at.
+        fp: its frame pointer.
+        where: symbol+offset of `pc`; empty where no symbol tells.
+    """
+
+    pc: int
+    fp: int
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A stack, newest frame first.
+
+    Attributes:
+        frames: what could be followed.
+        end: why it stops there, a sentence without its full stop.
+    """
+
+    frames: tuple[Frame, ...]
+    end: str
+
+    @property
+    def panicked(self) -> Frame | None:
+        """The frame that called panic(9), where that is on the stack."""
+        names = [f.where.partition("+")[0] for f in self.frames]
+        last = max((i for i, name in enumerate(names) if name.lstrip("_") in ("panic", "vpanic")), default=None)
+        return self.frames[last + 1] if last is not None and last + 1 < len(self.frames) else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Saved:
+    """dumppcb, taken apart: its place, its layout, the registers in it and on the stack, and why some are missing."""
+
+    va: int
+    pcb: Pcb
+    values: Mapping[str, int]
+    on_stack: Mapping[str, tuple[int, int]]
+    missing: str
+
+
+def panic_registers(kd: Kvm) -> list[Register]:
+    """Return the registers that the dump code saved: those in ``dumppcb``, then those that lie on the stack at its sp.
+
+    Raises:
+        SymbolError: there is no symbol ``dumppcb``.
+        KvmError: this machine's kernel saves none, or they can't be read.
+    """
+    saved = _saved(kd)
+    pcb, machine = saved.pcb, machine_of(kd)
+    roles = {pcb.sp: "stack pointer when the dump began", pcb.fp: "frame pointer when the dump began"}
+    found = [
+        Register(
+            name,
+            value,
+            8 * pcb.fields[name][1],
+            f"{roles.get(name, 'saved in dumppcb')}, dumppcb+{pcb.fields[name][0]:#x}",
+            kd.describe(value),
+        )
+        for name, value in saved.values.items()
+    ]
+    for name, (va, value) in saved.on_stack.items():
+        what = "where dumpsys goes on" if name == "pc" else "of the code that called for the dump"
+        at = va - saved.values[pcb.sp]
+        found.append(
+            Register(
+                name, value, 8 * machine.long_bytes, f"{what}, on the stack at {pcb.sp}+{at:#x}", _return_name(kd, value)
+            )
+        )
+    return found
+
+
+def stack(kd: Kvm) -> Stack:
+    """Follow the frame pointers from ``dumppcb`` on.
+
+    Raises:
+        SymbolError: there is no symbol ``dumppcb``.
+        KvmError: this machine's kernel saves no registers, or they can't be read.
+    """
+    saved = _saved(kd)
+    pcb, size = saved.pcb, machine_of(kd).long_bytes
+    fp = saved.values.get(pcb.fp, 0)
+    if fp == 0:
+        return Stack((), f"dumppcb at va {saved.va:#x} holds no frame pointer: the dump code did not get to save it")
+    text = _text_range(kd)
+    frames: list[Frame] = []
+    pc = saved.on_stack["pc"][1] if "pc" in saved.on_stack else None
+    if pc is not None:
+        doubt = _not_text(pc, text)
+        if doubt:
+            return Stack((), f"the return address at {pcb.sp} {saved.values[pcb.sp]:#x}, {doubt}")
+        frames.append(Frame(pc, fp, _return_name(kd, pc)))
+    while len(frames) < FRAMES_MAX:
+        try:
+            older, pc = integer(kd, fp, size), integer(kd, fp + size, size)
+        except KvmError as e:
+            return Stack(tuple(frames), f"the frame at {fp:#x} can't be read: {e}")
+        if doubt := _not_text(pc, text):
+            return Stack(tuple(frames), f"the return address in the frame at {fp:#x}, {doubt}")
+        frames.append(Frame(pc, older, _return_name(kd, pc)))
+        if older == 0:
+            return Stack(tuple(frames), "the chain ends here: the next frame pointer is 0")
+        if older <= fp:
+            why = "so it is a user process's, or damaged"
+            return Stack(tuple(frames), f"the next frame pointer, {older:#x}, does not lie above this one, {fp:#x}, {why}")
+        fp = older
+    return Stack(tuple(frames), f"only the first {FRAMES_MAX} frames are followed")
+
+
+def _layouts(machine: Machine) -> tuple[Pcb, ...]:
+    if machine.pcb is None:
+        raise KvmError(f"{machine.name} saves no registers in its dumps")
+    return (machine.pcb, *_OLDER.get(machine.name, ()))
+
+
+def _saved(kd: Kvm) -> _Saved:
+    machine = machine_of(kd)
+    layouts = _layouts(machine)
+    va = symbol(kd, "dumppcb").value
+    errors: list[KvmError] = []
+    read: list[tuple[Pcb, dict[str, int]]] = []
+    for pcb in layouts:
+        try:
+            read.append((pcb, {name: integer(kd, va + at, n) for name, (at, n) in pcb.fields.items()}))
+        except KvmError as e:
+            errors.append(e)
+    if not read:
+        raise errors[0]
+    pcb, values = next((r for r in read if _is_stack(kd, r[1][r[0].sp]) and _is_stack(kd, r[1][r[0].fp])), read[0])
+    on_stack: dict[str, tuple[int, int]] = {}
+    missing = ""
+    try:
+        for i, name in enumerate(pcb.at_sp if values[pcb.sp] else ()):
+            at = values[pcb.sp] + i * machine.long_bytes
+            on_stack[name] = at, integer(kd, at, machine.long_bytes)
+    except KvmError as e:
+        missing = str(e)
+    return _Saved(va, pcb, values, on_stack, missing)
+
+
+def _is_stack(kd: Kvm, va: int) -> bool:
+    try:
+        return va != 0 and bool(kd.kvatop(va))
+    except KvmError:
+        return False
+
+
+def _text_range(kd: Kvm) -> tuple[int, int] | None:
+    """Return where the kernel's text is, as far as the symbols tell."""
+    functions = [s for s in kd.symbols if s.kind in "Tt"]
+    if len(functions) < _ENOUGH_FUNCTIONS:
+        return None
+    first, last = functions[0], functions[-1]
+    end = kd.symbols.get("etext")
+    if end is not None and end.value > first.value:
+        return first.value, end.value
+    return first.value, last.value + max(last.size, _LAST_FUNCTION)
+
+
+def _not_text(pc: int, text: tuple[int, int] | None) -> str:
+    if text is None or text[0] <= pc < text[1]:
+        return ""
+    return f"{pc:#x}, does not lie in the kernel's text ({text[0]:#x} to {text[1]:#x})"
+
+
+def _return_name(kd: Kvm, pc: int) -> str:
+    """Name a return address: behind the last call of a function that never gets there the next function begins."""
+    found, before = kd.symbols.at(pc), kd.symbols.at(pc - 1)
+    if found is not None and found[1] == 0 and before is not None and kd.describe(pc - 1):
+        return f"{printable(before[0].name)}+{before[1] + 1:#x}"
+    return kd.describe(pc)

@@ -1,0 +1,215 @@
+"""Every byte of a dump's header and what it means, as a tree: the device's form and the saved form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kvmlib.errors import FormatError
+from kvmlib.kcore import (
+    FLAG_NAMES,
+    KCORE_HDR,
+    KCORE_MAGIC,
+    KCORE_SEG,
+    KCORESEG_MAGIC,
+    PHYS_RAM_SEG,
+    ByteOrder,
+    CField,
+    CStruct,
+    Form,
+    MidMag,
+    RamSeg,
+    build_device,
+    build_saved,
+)
+from kvmlib.kvm import Kvm
+from kvmlib.ports.base import Machine
+
+_MAGICS = {KCORE_MAGIC: "KCORE_MAGIC", KCORESEG_MAGIC: "KCORESEG_MAGIC"}
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of a header.
+
+    Attributes:
+        name: its name in C.
+        ctype: its C type, as the header file spells it.
+        offset: bytes from the header's first byte.
+        size: bytes.
+        raw: its bytes.
+        value: its number; None for a structure or for padding.
+        text: the value for a person.
+        meaning: one line.
+        header: the header file that declares it; empty for padding.
+        children: the fields of a structure, in order, without gaps.
+    """
+
+    name: str
+    ctype: str
+    offset: int
+    size: int
+    raw: bytes
+    value: int | None
+    text: str
+    meaning: str
+    header: str
+    children: tuple[Field, ...] = ()
+
+
+def header_bytes(kd: Kvm, form: Form | None = None) -> bytes:
+    """Return the header's bytes: as they lie in the file, or as they would be in the other form.
+
+    Raises:
+        FormatError: no header was found yet.
+    """
+    machine, size = _known(kd)
+    assert kd.reading is not None
+    assert kd.kcore_hdr is not None
+    headers = kd.reading.headers
+    if form in (None, headers.form):
+        return kd.image.read(headers.offset, headers.data_off - headers.offset)
+    if form == "device":
+        return build_device(machine.abi, headers.cpu_data)
+    return build_saved(machine.abi, kd.kcore_hdr, headers.cpu_data, size)
+
+
+def header_fields(kd: Kvm, form: Form | None = None) -> tuple[Field, ...]:
+    """Return the header's fields; their leaves cover every byte of `header_bytes`.
+
+    Raises:
+        FormatError: no header was found yet.
+    """
+    machine, _ = _known(kd)
+    assert kd.kcore_hdr is not None
+    raw = header_bytes(kd, form)
+    tree = _Tree(machine, raw)
+    if (form or kd.form) == "device":
+        seghdr = machine.abi.align(KCORE_SEG.size)
+        tree.struct(KCORE_SEG, seghdr, "the segment header the kernel writes")
+        tree.cpu_data(len(raw) - seghdr)
+        return tuple(tree.fields)
+    hdr = kd.kcore_hdr
+    tree.struct(KCORE_HDR, hdr.c_hdrsize, "the header of the whole file")
+    tree.struct(KCORE_SEG, hdr.c_seghdrsize, "the header of the CPU segment")
+    tree.cpu_data(len(raw) - hdr.c_hdrsize - 2 * hdr.c_seghdrsize)
+    tree.struct(KCORE_SEG, hdr.c_seghdrsize, "the header of the memory segment; memory follows")
+    return tuple(tree.fields)
+
+
+def _known(kd: Kvm) -> tuple[Machine, int]:
+    if kd.reading is None:
+        raise FormatError("no valid dump header yet, so it has no fields")
+    size = kd.reading.size
+    return kd.reading.machine, max(0, kd.image.size - kd.reading.headers.data_off) if size is None else size
+
+
+class _Tree:
+    """Builds the tree from left to right."""
+
+    def __init__(self, machine: Machine, raw: bytes) -> None:
+        self.machine = machine
+        self.order: ByteOrder = machine.byteorder
+        self.raw = raw
+        self.at = 0
+        self.fields: list[Field] = []
+
+    def struct(self, layout: CStruct, size: int, meaning: str) -> None:
+        """Add a structure and the padding behind it."""
+        children = self._children(layout, size)
+        self._add(layout.name, layout.name, size, meaning, layout.header, children)
+
+    def cpu_data(self, size: int) -> None:
+        """Add the CPU data: the machine's structure, its RAM segments, and the rest."""
+        machine, start = self.machine, self.at
+        data = self.raw[start : start + size]
+        children: list[Field] = []
+        if machine.cpu_hdr is not None:
+            layout = machine.cpu_hdr
+            hdr = machine.parse_cpu_hdr(data)
+            children += self._children(layout, layout.size)
+            children += self._segments(data, hdr, start)
+            rest = "zeros up to the end of the block"
+        else:
+            rest = "whatever was on the kernel's stack: this system has no CPU header"
+        used = children[-1].offset + children[-1].size if children else start
+        if used < start + size:
+            children.append(self._padding(used, start + size - used, rest))
+        self.at = start
+        name = machine.cpu_hdr.name if machine.cpu_hdr else "CPU data"
+        header = machine.cpu_hdr.header if machine.cpu_hdr else ""
+        self._add(name, name, size, f"what only this machine has: {machine.name}", header, tuple(children))
+
+    def _segments(self, data: bytes, hdr: Mapping[str, Any], start: int) -> list[Field]:
+        machine = self.machine
+        segments = machine.ram(machine, data, hdr) if machine.ram else []
+        at = start + machine.segments_offset(hdr)
+        found = []
+        if segments and at > start + machine.least_cpu_data:
+            gap = start + machine.least_cpu_data
+            found.append(self._padding(gap, at - gap, "alignment"))
+        for i, segment in enumerate(segments):
+            found.append(self._segment(i, segment, at))
+            at += PHYS_RAM_SEG.size
+        return found
+
+    def _segment(self, i: int, segment: RamSeg, at: int) -> Field:
+        children = tuple(self._leaf(f, at, PHYS_RAM_SEG.header) for f in PHYS_RAM_SEG.fields)
+        end = segment.start + segment.size
+        text = f"pa {segment.start:#x} to {end:#x}"
+        raw = self.raw[at : at + PHYS_RAM_SEG.size]
+        meaning = "a run of RAM whose contents follow in this order"
+        return Field(
+            f"segs[{i}]", PHYS_RAM_SEG.name, at, len(raw), raw, None, text, meaning, PHYS_RAM_SEG.header, children
+        )
+
+    def _children(self, layout: CStruct, size: int) -> tuple[Field, ...]:
+        found: list[Field] = []
+        at = self.at
+        for f in layout.fields:
+            if self.at + f.offset > at:
+                found.append(self._padding(at, self.at + f.offset - at, "alignment"))
+            found += self._elements(f, layout.header)
+            at = self.at + f.offset + f.size
+        if self.at + size > at:
+            found.append(self._padding(at, self.at + size - at, "alignment"))
+        return tuple(found)
+
+    def _elements(self, f: CField, header: str) -> list[Field]:
+        if f.count == 1:
+            return [self._leaf(f, self.at, header)]
+        each = f.size // f.count
+        return [
+            self._leaf(CField(f.offset + i * each, f.wire, f"{f.name}[{i}]", f.ctype, f.meaning), self.at, header)
+            for i in range(f.count)
+        ]
+
+    def _leaf(self, f: CField, base: int, header: str) -> Field:
+        raw = self.raw[base + f.offset : base + f.offset + f.size]
+        order: ByteOrder = "big" if f.wire == "midmag" else self.order
+        value = int.from_bytes(raw, order, signed=f.wire == "i32")
+        text = _midmag_text(value) if f.wire == "midmag" else self._text(f.name, value)
+        return Field(f.name, f.ctype, base + f.offset, len(raw), raw, value, text, f.meaning, header)
+
+    def _text(self, name: str, value: int) -> str:
+        for fact in self.machine.register_facts:
+            if fact.name == name:
+                return f"{value:#x}: " + fact.decode(value, {})
+        return f"{value:#x}" if value < 10 else f"{value:#x} ({value})"
+
+    def _padding(self, offset: int, size: int, meaning: str) -> Field:
+        raw = self.raw[offset : offset + size]
+        text = "zeros" if not any(raw) else "not zeros"
+        return Field("padding", "char[]", offset, size, raw, None, f"{size} bytes, {text}", meaning, "")
+
+    def _add(self, name: str, ctype: str, size: int, meaning: str, header: str, children: tuple[Field, ...]) -> None:
+        raw = self.raw[self.at : self.at + size]
+        self.fields.append(Field(name, ctype, self.at, size, raw, None, f"{size} bytes", meaning, header, children))
+        self.at += size
+
+
+def _midmag_text(value: int) -> str:
+    m = MidMag.of(value)
+    flag = FLAG_NAMES.get(m.flag, str(m.flag))
+    return f"{value:#010x}: flag {flag}, machine id {m.mid}, {_MAGICS.get(m.magic, 'no magic known')}"

@@ -1,0 +1,203 @@
+"""Whose dump is it: the machine id is shared by several machines, so the rest is decided by evidence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from kvmlib.errors import FormatError, KvmError
+from kvmlib.image import Image
+from kvmlib.kcore import Headers, MidMag, RamSeg, read_device, read_saved
+from kvmlib.memory import PhysicalMemory
+from kvmlib.ports import MACHINES
+from kvmlib.ports import machine as machine_by_name
+from kvmlib.ports.base import Machine
+from kvmlib.text import printable
+
+#: Memory searched for the kernel's banner, in bytes: kernels are loaded low.
+_BANNER_RANGE = 256 << 20
+_PIECE = 4 << 20
+_BANNER = re.compile(rb"(OpenBSD|NetBSD) \d{1,2}\.[ -~]{1,60}\([ -~]{1,80}\) #\d+")
+_TOP = 1 << 64
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One way to read a dump's headers.
+
+    Attributes:
+        machine: as this machine's dump.
+        headers: what they say then.
+        segments: its RAM segments; None where memory is linear.
+        score: 0 to 100, how well the evidence fits.
+        reasons: sentences, what was found for and against.
+    """
+
+    machine: Machine
+    headers: Headers
+    segments: list[RamSeg] | None
+    score: int
+    reasons: tuple[str, ...]
+
+    def memory(self, image: Image) -> PhysicalMemory:
+        """Lay the memory out."""
+        off = self.headers.data_off
+        if self.segments is None:
+            return PhysicalMemory.linear(image, off, max(0, image.size - off))
+        return PhysicalMemory(image, off, self.segments)
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of memory that should follow the headers, None where they don't say."""
+        return None if self.segments is None else sum(s.size for s in self.segments)
+
+
+def readings(image: Image, offset: int | None, machine: str | Machine | None = None) -> list[Reading]:
+    """Read the headers at `offset` as each machine's that fits, best first; `offset` None means a saved core's.
+
+    Raises:
+        FormatError: no machine's header is there; says what is.
+    """
+    wanted = (machine_by_name(machine),) if machine is not None else MACHINES
+    found, problems = [], []
+    for m in wanted:
+        try:
+            headers = _read_headers(image, offset, m)
+            found.append(_judge(image, m, headers))
+        except FormatError as e:
+            problems.append((m, e))
+    if not found:
+        raise _best_problem(image, offset, machine, problems)
+    found.sort(key=lambda r: -r.score)
+    if len(found) > 1:
+        found = _by_banner(image, found)
+    return found
+
+
+def _read_headers(image: Image, offset: int | None, m: Machine) -> Headers:
+    if offset is not None:
+        return read_device(image.read, image.size, offset, m.abi, m.least_cpu_data)
+    headers = read_saved(image.read, image.size, m.byteorder)
+    if headers.kcore_hdr.midmag.mid != m.mid:
+        raise FormatError(
+            f"this is not a saved core of {m.name}: machine id {m.mid} was expected, "
+            f"{headers.kcore_hdr.midmag.mid} is there"
+        )
+    return headers
+
+
+def _best_problem(
+    image: Image, offset: int | None, machine: str | Machine | None, problems: list[tuple[Machine, FormatError]]
+) -> FormatError:
+    """Choose the sentence that helps most: that of a machine whose id is there, else one that names what is there."""
+    raw = image.read(offset or 0, 4)
+    midmag = MidMag.parse(raw) if len(raw) == 4 else None
+    for m, e in problems:
+        if machine is not None or (midmag and midmag.mid == m.mid):
+            return e
+    if offset is None:
+        return FormatError(f"{printable(image.path)} is not a saved core: it starts with {raw.hex() or 'nothing'}")
+    return FormatError(
+        f"no dump header at {offset:#x} of {printable(image.path)}: a kcore_seg with KCORE_MAGIC (8fca) was expected, "
+        f"{raw.hex() or 'nothing'} is there" + (f", and the image ends at {image.size:#x}" if len(raw) < 4 else "")
+    )
+
+
+def _judge(image: Image, m: Machine, headers: Headers) -> Reading:
+    """Weigh what the headers say. Raises FormatError where they can't be this machine's."""
+    hdr = m.parse_cpu_hdr(headers.cpu_data)
+    reasons = [f"{_form(headers)} header of machine id {m.mid} at {headers.offset:#x}"]
+    if m.ram is None:
+        return _judge_linear(image, m, headers, reasons)
+    segments = m.ram(m, headers.cpu_data, hdr)
+    score = 60
+    if not segments:
+        score -= 30
+        reasons.append("it lists no RAM segments")
+    doubt = _doubt(segments, m.page_size)
+    if doubt:
+        score -= 40
+        reasons.append(doubt)
+    elif segments:
+        reasons.append(f"{len(segments)} RAM segments, page-aligned, none overlapping")
+        score += 10
+    if m.root is not None:
+        root = m.root(hdr)
+        if any(s.start <= root < s.start + s.size for s in segments):
+            score += 15
+            reasons.append(f"the top page table, pa {root:#x}, lies in a segment")
+        else:
+            score -= 30
+            reasons.append(f"the top page table, pa {root:#x}, lies in no segment")
+    end = headers.data_off + sum(s.size for s in segments)
+    if end == image.size:
+        score += 10
+        reasons.append("headers and segments end exactly where the image ends")
+    elif end > image.size:
+        score -= 20
+        reasons.append(f"cut off: the segments need the image to reach {end:#x}, it ends at {image.size:#x}")
+    return Reading(m, headers, segments, max(0, min(100, score)), tuple(reasons))
+
+
+def _judge_linear(image: Image, m: Machine, headers: Headers, reasons: list[str]) -> Reading:
+    """Weigh a header without segments by the memory behind it."""
+    size = max(0, image.size - headers.data_off)
+    reasons.append("its header has no segments to check")
+    score = 40
+    if m.evidence is not None:
+        proof = m.evidence(PhysicalMemory.linear(image, headers.data_off, size).read, size)
+        score += 45 if proof else 0
+        reasons.append(proof or "no page directory that maps itself was found, so where memory begins is not proven")
+    return Reading(m, headers, None, score, tuple(reasons))
+
+
+def _form(headers: Headers) -> str:
+    return "saved core's" if headers.form == "savecore" else "dump device's"
+
+
+def _doubt(segments: Iterable[RamSeg], page: int) -> str:
+    last = 0
+    for s in sorted(segments):
+        if s.start % page or s.size % page or s.size == 0:
+            return f"the segment at pa {s.start:#x} with {s.size:#x} bytes is not made of pages"
+        if s.start < last:
+            return f"the segment at pa {s.start:#x} overlaps another"
+        last = s.start + s.size
+        if last > _TOP:
+            return f"the segment at pa {s.start:#x} with {s.size:#x} bytes wraps around"
+    return ""
+
+
+def _by_banner(image: Image, found: list[Reading]) -> list[Reading]:
+    """Let the kernel's own words decide between readings of different systems."""
+    if len({r.machine.system.name for r in found}) == 1:
+        return found
+    banner = find_banner(image, found[0].headers.data_off, image.size)
+    if banner is None:
+        return found
+    at, text = banner
+    judged = []
+    for r in found:
+        fits = text.startswith(r.machine.system.banner)
+        words = text.decode("ascii", "backslashreplace")
+        reason = f'memory says "{words}" at {at:#x}' + ("" if fits else f", so it is not {r.machine.system.title}'s")
+        score = r.score + 20 if fits else r.score - 50
+        judged.append(Reading(r.machine, r.headers, r.segments, max(0, min(100, score)), (*r.reasons, reason)))
+    judged.sort(key=lambda r: -r.score)
+    return judged
+
+
+def find_banner(image: Image, start: int, stop: int) -> tuple[int, bytes] | None:
+    """Return (file offset, text) of the first kernel banner in bytes [start, stop) of the image; 256 MiB at most."""
+    stop = min(stop, start + _BANNER_RANGE)
+    overlap = 256
+    for at in range(start, stop, _PIECE):
+        try:
+            piece = image.read(at, min(_PIECE + overlap, stop - at))
+        except KvmError:
+            return None
+        # bytes.find is many times faster than the regular expression, and memory is mostly something else.
+        if b"BSD " in piece and (m := _BANNER.search(piece)):
+            return at + m.start(), m.group()
+    return None

@@ -1,0 +1,359 @@
+"""The bytes of a dump, wherever they lie: a mapped file, a device read in aligned blocks, a gzip file by way of a copy.
+
+An `Image` answers with what is there and never invents: a read past the end is short.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gzip
+import mmap
+import os
+import stat
+import tempfile
+import zlib
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
+
+from kvmlib.errors import FormatError, KvmError, ReadOnlyError
+from kvmlib.text import printable
+
+#: Sector sizes to try on a device, in bytes: DEV_BSIZE of both systems, then what "4Kn" disks want.
+SECTORS = (512, 4096)
+_COPY = 1 << 20
+#: Never wait for a pipe's other end, never take a terminal over.
+_OPEN_FLAGS = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_OTHER_COMPRESSIONS = {
+    b"\x1f\x9d": "compress(1)",
+    b"\xfd7zXZ": "xz(1)",
+    b"\x28\xb5\x2f\xfd": "zstd(1)",
+    b"BZh": "bzip2(1)",
+}
+
+
+class Image:
+    """Random access to the bytes of a dump.
+
+    Attributes:
+        path: the name it was opened by.
+        size: bytes it held when it was opened.
+        kind: ``"file"``, ``"device"`` or ``"gzip"``.
+        writable: whether `write` can work.
+    """
+
+    kind = "file"
+
+    def __init__(self, path: str, fd: int, size: int, writable: bool) -> None:
+        """Take over the open descriptor `fd`."""
+        self.path = path
+        self.size = size
+        self.writable = writable
+        self._fd = fd
+
+    def read(self, offset: int, n: int) -> bytes:
+        """Return up to `n` bytes at `offset`; fewer only where the image ends."""
+        raise NotImplementedError
+
+    def gather(self, runs: Iterable[tuple[int, int]]) -> bytes:
+        """Return the bytes of many (offset, length) runs as one piece."""
+        return b"".join([self.read(offset, n) for offset, n in runs])
+
+    def readinto(self, offset: int, view: memoryview) -> int:
+        """Fill `view` from `offset` on and return the bytes read, fewer only where the image ends. For bulk copies."""
+        data = self.read(offset, len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Overwrite the bytes at `offset` and have them reach the disk."""
+        self.check_writable()
+        try:
+            self._write(offset, data)
+            with _ignoring(errno.EINVAL, errno.ENOTSUP):  # A raw device has nothing to flush, and some say so.
+                os.fsync(self._fd)
+        except OSError as e:
+            raise KvmError(
+                f"cannot write {len(data)} bytes at {offset:#x} of {printable(self.path)}: {e.strerror}"
+            ) from e
+
+    def _write(self, offset: int, data: bytes) -> None:
+        done = 0
+        while done < len(data):
+            done += os.pwrite(self._fd, data[done:], offset + done)
+
+    def check_writable(self) -> None:
+        """Raise ReadOnlyError, with the reason, unless `write` can work."""
+        if not self.writable:
+            raise ReadOnlyError(f"{printable(self.path)} was opened for reading only, so nothing was written")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class MappedFile(Image):
+    """A regular file, mapped into memory."""
+
+    def __init__(self, path: str, fd: int, size: int, writable: bool) -> None:
+        """Map `size` bytes of `fd`."""
+        super().__init__(path, fd, size, writable)
+        # A private read-only view would not show our own writes; a shared one does.
+        self._map = mmap.mmap(fd, size, access=mmap.ACCESS_READ)
+
+    def _guard(self) -> None:
+        # Touching a mapping behind the end of a file that has shrunk kills the process, so ask first.
+        now = os.fstat(self._fd).st_size
+        if now < self.size:
+            raise KvmError(f"{printable(self.path)} shrank from {self.size} to {now} bytes while it was open")
+
+    def read(self, offset: int, n: int) -> bytes:
+        """Return up to `n` bytes at `offset`; fewer only where the image ends."""
+        self._guard()
+        return self._map[offset : offset + n] if offset >= 0 else b""
+
+    def readinto(self, offset: int, view: memoryview) -> int:
+        """Fill `view` without the mapping: a bad block is an error then, where touching its page is a SIGBUS."""
+        wanted = view[: max(0, self.size - offset)]
+        done = 0
+        try:
+            while done < len(wanted) and (got := os.preadv(self._fd, [wanted[done:]], offset + done)):
+                done += got
+        except OSError as e:
+            raise KvmError(f"cannot read {printable(self.path)} at {offset + done:#x}: {e.strerror}") from e
+        return done
+
+    def gather(self, runs: Iterable[tuple[int, int]]) -> bytes:
+        """Return the bytes of many (offset, length) runs as one piece."""
+        self._guard()
+        data = self._map
+        return b"".join([data[offset : offset + n] for offset, n in runs])
+
+    def close(self) -> None:
+        """Unmap and close the file."""
+        self._map.close()
+        super().close()
+
+
+class GzipImage(MappedFile):
+    """A gzip file, unpacked into a temporary file that has no name and goes away with us."""
+
+    kind = "gzip"
+
+    def check_writable(self) -> None:
+        """Raise ReadOnlyError: what would be written is a copy."""
+        raise ReadOnlyError(
+            f"{printable(self.path)} is compressed: unpack it with gunzip(1) first, nothing was written"
+        )
+
+
+class Device(Image):
+    """A block or character device, or what else wants whole sectors: read in aligned blocks, some of which are kept."""
+
+    kind = "device"
+    BLOCK = 1 << 16
+    KEPT = 128
+
+    def __init__(self, path: str, fd: int, size: int | None, writable: bool) -> None:
+        """Take over `fd`; with `size` None find out where the device ends."""
+        super().__init__(path, fd, 0, writable)
+        self._blocks: OrderedDict[int, bytes] = OrderedDict()
+        self.sector = self._find_sector()
+        self.size = self._find_size() if size is None else size
+
+    def read(self, offset: int, n: int) -> bytes:
+        """Return up to `n` bytes at `offset`; fewer only where the device ends."""
+        n = max(0, min(n, self.size - offset)) if offset >= 0 else 0
+        if n > self.BLOCK:
+            return self._read_sectors(offset, n)
+        try:
+            return self._read_blocks(offset, n)
+        except KvmError:
+            # One bad sector must not take the rest of its block away.
+            return self._read_sectors(offset, n)
+
+    def _read_blocks(self, offset: int, n: int) -> bytes:
+        out = bytearray()
+        while len(out) < n:
+            at = offset + len(out)
+            block = self._block(at // self.BLOCK)
+            piece = block[at % self.BLOCK : at % self.BLOCK + n - len(out)]
+            if not piece:
+                break
+            out += piece
+        return bytes(out)
+
+    def _read_sectors(self, offset: int, n: int) -> bytes:
+        first = offset - offset % self.sector
+        last = -(-(offset + n) // self.sector) * self.sector
+        return self._pread(first, last - first)[offset - first : offset - first + n]
+
+    def _block(self, number: int) -> bytes:
+        block = self._blocks.get(number)
+        if block is None:
+            block = self._blocks[number] = self._pread(number * self.BLOCK, self.BLOCK)
+            if len(self._blocks) > self.KEPT:
+                self._blocks.popitem(last=False)
+        else:
+            self._blocks.move_to_end(number)
+        return block
+
+    def _pread(self, offset: int, n: int) -> bytes:
+        """Read whole sectors into page-aligned memory, which is what O_DIRECT and raw devices ask for."""
+        out = bytearray()
+        view = _aligned(min(n, _COPY))
+        while len(out) < n:
+            try:
+                got = os.preadv(self._fd, [view[: n - len(out)]], offset + len(out))
+            except OSError as e:
+                raise KvmError(f"cannot read {printable(self.path)} at {offset + len(out):#x}: {e.strerror}") from e
+            out += view[:got]
+            if got == 0 or got % self.sector:
+                break
+        return bytes(out)
+
+    def _find_sector(self) -> int:
+        for self.sector in SECTORS:
+            try:
+                self._probe(0)
+            except OSError as e:
+                if e.errno == errno.EIO:  # The size was right, the medium is bad there: the dump may lie elsewhere.
+                    return self.sector
+                if e.errno != errno.EINVAL:
+                    raise KvmError(f"cannot read {printable(self.path)}: {e.strerror}") from e
+            else:
+                return self.sector
+        raise KvmError(f"cannot read {printable(self.path)} in sectors of {' or '.join(map(str, SECTORS))} bytes")
+
+    def _probe(self, sector: int) -> bool:
+        """Tell whether sector number `sector` can be read."""
+        return os.preadv(self._fd, [_aligned(self.sector)], sector * self.sector) == self.sector
+
+    def _find_size(self) -> int:
+        end = 0
+        with contextlib.suppress(OSError):
+            end = os.lseek(self._fd, 0, os.SEEK_END)
+        if end > 0:
+            return end
+        # BSD character devices tell no size in a portable way: the last readable sector is found by bisection.
+        limit = 1 << 50
+        low, high = 0, 1
+        while self._readable(high):
+            low, high = high, high * 2
+            if high * self.sector > limit:
+                raise KvmError(f"{printable(self.path)} has no end: a dump device was expected")
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self._readable(middle) else (low, middle)
+        return (low + 1) * self.sector if self._readable(0) else 0
+
+    def _readable(self, sector: int) -> bool:
+        # A bad sector looks like the end of the device, unless the sectors behind it are looked at too.
+        for s in (sector, sector + 1, sector + 64):
+            with contextlib.suppress(OSError):
+                return self._probe(s)
+        return False
+
+    def _write(self, offset: int, data: bytes) -> None:
+        first = offset - offset % self.sector
+        last = -(-(offset + len(data)) // self.sector) * self.sector
+        whole = bytearray(self._pread(first, last - first))
+        if len(whole) < last - first:
+            raise OSError(errno.EIO, "the device ends inside the sector")
+        whole[offset - first : offset - first + len(data)] = data
+        view = _aligned(len(whole))
+        view[:] = whole
+        self._blocks.clear()
+        if os.pwritev(self._fd, [view], first) != len(whole):
+            raise OSError(errno.EIO, "the device took only a part")
+
+
+def _aligned(n: int) -> memoryview:
+    """Return `n` bytes of page-aligned memory; it goes away with the last view of it."""
+    return memoryview(mmap.mmap(-1, n))
+
+
+@contextlib.contextmanager
+def _ignoring(*numbers: int) -> Iterator[None]:
+    """Pass over an OSError with one of these errno values."""
+    try:
+        yield
+    except OSError as e:
+        if e.errno not in numbers:
+            raise
+
+
+def open_image(path: str | os.PathLike[str], write: bool = False) -> Image:
+    """Open a file or device as an `Image`.
+
+    Raises:
+        KvmError: it can't be opened or read, is a directory, a terminal or a pipe, or is empty.
+        ReadOnlyError: `write` was asked for and it can't be written.
+        FormatError: it is compressed in a way that is not read here, or its gzip data is damaged.
+    """
+    name = os.fspath(path)
+    shown = printable(name)
+    try:
+        fd = os.open(name, (os.O_RDWR if write else os.O_RDONLY) | _OPEN_FLAGS)
+    except (OSError, ValueError) as e:
+        reason = e.strerror if isinstance(e, OSError) else str(e)
+        if write and isinstance(e, OSError) and e.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise ReadOnlyError(f"cannot open {shown} for writing: {reason}") from e
+        raise KvmError(f"cannot open {shown}: {reason}") from e
+    try:
+        return _image_of(name, fd, write)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.close(fd)
+        raise
+
+
+def _image_of(name: str, fd: int, write: bool) -> Image:
+    shown = printable(name)
+    info = os.fstat(fd)
+    if stat.S_ISDIR(info.st_mode):
+        raise KvmError(f"{shown} is a directory: a dump, an image or a device was expected")
+    if stat.S_ISBLK(info.st_mode) or (stat.S_ISCHR(info.st_mode) and not os.isatty(fd)):
+        device = Device(name, fd, None, write)
+        if device.size == 0:
+            raise KvmError(f"{shown} is a device without contents: nothing can be read from it")
+        return device
+    if not stat.S_ISREG(info.st_mode):
+        raise KvmError(f"{shown} is not a file or a disk: a dump needs random access")
+    if info.st_size == 0:
+        raise FormatError(f"{shown} is empty: a dump was expected")
+    magic = os.pread(fd, 6, 0)
+    if magic[:2] == b"\x1f\x8b":
+        return _unpack(name, fd)
+    for signature, program in _OTHER_COMPRESSIONS.items():
+        if magic.startswith(signature):
+            raise FormatError(f"{shown} is packed with {program}, which is not read here: unpack it first")
+    return MappedFile(name, fd, info.st_size, write)
+
+
+def _unpack(name: str, fd: int) -> Image:
+    with tempfile.TemporaryFile(prefix="kvmlib-") as copy:
+        try:
+            with os.fdopen(os.dup(fd), "rb") as packed, gzip.GzipFile(fileobj=packed, mode="rb") as stream:
+                size = _copy(stream, copy)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as e:
+            raise FormatError(f"{printable(name)} is a damaged gzip file: {printable(str(e))}") from e
+        except OSError as e:
+            raise KvmError(f"cannot unpack {printable(name)} into {tempfile.gettempdir()}: {e.strerror}") from e
+        if size == 0:
+            raise FormatError(f"{printable(name)} holds nothing but an empty gzip stream: a dump was expected")
+        image = GzipImage(name, os.dup(copy.fileno()), size, False)
+    os.close(fd)
+    return image
+
+
+def _copy(source: gzip.GzipFile, target: BinaryIO) -> int:
+    size = 0
+    while piece := source.read(_COPY):
+        target.write(piece)
+        size += len(piece)
+    target.flush()
+    return size

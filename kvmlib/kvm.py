@@ -1,0 +1,520 @@
+"""One dump and kvm(3)'s verbs on it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Iterator
+from collections.abc import Mapping as MappingType
+from types import MappingProxyType, TracebackType
+from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
+
+from kvmlib.errors import (
+    FormatError,
+    KvmError,
+    NotInDumpError,
+    SymbolError,
+    TranslationError,
+    TruncatedError,
+)
+from kvmlib.identify import Reading, readings
+from kvmlib.image import Image, open_image
+from kvmlib.kcore import Headers, KcoreHdr, build_saved
+from kvmlib.memory import PhysicalMemory, Segment, Span
+from kvmlib.namelist import NO_SYMBOLS, Symbol, SymbolTable, read_elf
+from kvmlib.ports import machine as machine_by_name
+from kvmlib.ports.base import Machine, Mmu, Register
+from kvmlib.text import printable
+from kvmlib.translate import Mapping, Step, Translator
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Writer(Protocol):
+    """What `Kvm.dump_wrtheader` writes to: a file, a pipe, a gzip stream."""
+
+    def write(self, data: bytes, /) -> int | None:
+        """Take `data`, or the first part of it."""
+        ...
+
+
+class DumpMag(NamedTuple):
+    """The kernel's ``dumpmag`` as the dump holds it: where it lies, its bytes, and what they mean.
+
+    `state` is ``fresh`` (a dump that was not saved yet), ``cleared`` (saved or invalidated) or ``unknown``.
+    """
+
+    va: int
+    pa: int
+    offset: int
+    data: bytes
+    value: int
+    state: str
+
+
+class Invalidation(NamedTuple):
+    """What `Kvm.dump_inval` did: file offset, the bytes before, the bytes now."""
+
+    offset: int
+    before: bytes
+    after: bytes
+
+
+def _remembers(method: Callable[Concatenate[Kvm, P], R]) -> Callable[Concatenate[Kvm, P], R]:
+    """Keep an error's text for `Kvm.geterr`, as libkvm does."""
+
+    @functools.wraps(method)
+    def wrapper(self: Kvm, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(self, *args, **kwargs)
+        except KvmError as e:
+            self._error = str(e)
+            raise
+
+    return wrapper
+
+
+class Kvm:
+    """A dump, opened (kvm_openfiles(3)). Use it as a context manager.
+
+    Attributes:
+        path: the file or device.
+        image: its bytes.
+        symbols: the kernel's symbols, empty without a kernel file.
+        reading: how the headers were read and why that machine was chosen; None until there is a header.
+        runners_up: the other machines it could be, best first.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        system: str | os.PathLike[str] | SymbolTable | None = None,
+        machine: str | Machine | None = None,
+        write: bool = False,
+    ) -> None:
+        """Open a dump; take a saved core's headers if there are any, else none yet.
+
+        Args:
+            path: a saved core (plain or gzip), an image or a device.
+            system: the kernel file that the dump is of, or its symbols.
+            machine: ``os/arch``, to overrule what the evidence says.
+            write: allow `dump_inval`.
+
+        Raises:
+            KvmError: a file can't be opened; `machine` is unknown.
+            FormatError: `system` is no kernel file.
+        """
+        self._wanted = machine_by_name(machine) if machine is not None else None
+        self._error = ""
+        self.path = os.fspath(path)
+        self.symbols = NO_SYMBOLS
+        self.reading: Reading | None = None
+        self.runners_up: tuple[Reading, ...] = ()
+        self._memory: PhysicalMemory | None = None
+        self._translator: Translator | None = None
+        self._has_known_ram = False
+        self.image: Image = open_image(path, write)
+        try:
+            if system is not None:
+                self.symbols = system if isinstance(system, SymbolTable) else read_elf(system)
+            if self.image.read(2, 2) == b"\x8f\xca":
+                self._take(self._saved_readings())
+        except BaseException:
+            self.close()
+            raise
+
+    def _saved_readings(self) -> list[Reading]:
+        try:
+            return readings(self.image, None, self._wanted)
+        except FormatError as e:
+            # Not a saved core, or a damaged one. As in libkvm that is no error yet: there may be a device's header.
+            self._error = str(e)
+            return []
+
+    def _take(self, found: list[Reading]) -> None:
+        if not found:
+            return
+        self.reading, self.runners_up = found[0], tuple(found[1:])
+        self.set_symbols(self.symbols)
+
+    def set_symbols(self, symbols: SymbolTable) -> None:
+        """Use these symbols from now on.
+
+        Raises:
+            FormatError: they are another CPU's.
+        """
+        if self.reading and symbols.elf_machine not in (None, self.reading.machine.elf_machine):
+            raise FormatError(
+                f"{printable(symbols.path or symbols.source)} is a kernel for {symbols.elf_machine}, "
+                f"but the dump is {self.reading.machine.name}'s ({self.reading.machine.elf_machine} was expected)"
+            )
+        self.symbols = symbols
+        self._translator = None
+        self._memory = None
+
+    # -- kvm_dump(3) -------------------------------------------------------------------------------------------------
+
+    @_remembers
+    def dump_mkheader(self, dump_off: int) -> int:
+        """Find a dump device's header at file offset `dump_off` (bytes) and enable translation: kvm_dump_mkheader(3).
+
+        Returns:
+            The bytes of header before the memory data; `dump_off` is then the offset of that data.
+
+        Raises:
+            FormatError: there is no believable header; the sentence names the bytes that are there.
+            KvmError: this dump already has a header.
+        """
+        if self.reading is not None:
+            raise KvmError(f"{printable(self.path)} already has a dump header, at {self.reading.headers.offset:#x}")
+        if dump_off < 0:
+            raise FormatError(f"invalid dump offset: {dump_off} lies before the start of {printable(self.path)}")
+        self._take(readings(self.image, dump_off, self._wanted))
+        return self._headers.data_off - dump_off
+
+    @_remembers
+    def dump_wrtheader(self, fp: Writer, dumpsize: int) -> int:
+        """Write a saved core's headers to `fp`, which needs no seeking: kvm_dump_wrtheader(3).
+
+        Args:
+            fp: anything with ``write``; it may take less than it is given.
+            dumpsize: size of the memory data in bytes; its low 32 bits go into CORE_DATA, as the systems do.
+
+        Returns:
+            The bytes written; the memory data comes next.
+
+        Raises:
+            FormatError: no header was found yet.
+            KvmError: `fp` can't take it (disk full, pipe closed).
+        """
+        headers = self._headers
+        data = build_saved(self._machine.abi, headers.kcore_hdr, headers.cpu_data, dumpsize)
+        left = memoryview(data)
+        try:
+            while left:
+                taken = fp.write(bytes(left))
+                left = left[len(left) if taken is None else taken :]
+        except OSError as e:
+            raise KvmError(f"cannot write the dump headers: {e.strerror}") from e
+        return len(data)
+
+    @_remembers
+    def dump_inval(self) -> Invalidation:
+        """Clear the kernel's ``dumpmag``, and only it, so that the dump isn't saved again: kvm_dump_inval(3).
+
+        Raises:
+            ReadOnlyError: the dump wasn't opened with ``write=True``, or can't be written.
+            SymbolError: the address of dumpmag isn't known.
+            TranslationError, NotInDumpError, TruncatedError: dumpmag isn't in the dump.
+            KvmError: it holds no dumpmag value now (it was cleared before, or this isn't the right kernel file).
+        """
+        self.image.check_writable()
+        mag = self.dumpmag()
+        if mag.state != "fresh":
+            expected = " or ".join(f"{v:#x}" for v in self._machine.dumpmag)
+            was = "it was cleared before" if mag.state == "cleared" else "perhaps this is not the right kernel file"
+            raise KvmError(
+                f"dumpmag at file offset {mag.offset:#x} holds {mag.value:#x}, {expected} was expected: {was}; "
+                "nothing was written"
+            )
+        after = bytes(len(mag.data))
+        self.image.write(mag.offset, after)
+        self._translator = None
+        return Invalidation(mag.offset, mag.data, after)
+
+    @_remembers
+    def dumpmag(self) -> DumpMag:
+        """Look at the kernel's ``dumpmag`` without changing it.
+
+        Raises:
+            SymbolError, TranslationError, NotInDumpError, TruncatedError: as in `dump_inval`.
+        """
+        symbol = self.symbols.get("dumpmag")
+        if symbol is None:
+            why = (
+                self.symbols.source if not len(self.symbols) else f"{printable(self.symbols.source)} has no such symbol"
+            )
+            raise SymbolError(f"_dumpmag: not in name list ({why}), so it is not known where dumpmag lies")
+        size = self._machine.dumpmag_bytes
+        pa, n = self.kvatop(symbol.value)
+        if n < size:
+            raise TranslationError(
+                f"dumpmag at va {symbol.value:#x} crosses a page: is this the right kernel file?", symbol.value
+            )
+        data = self.read(symbol.value, size)
+        value = int.from_bytes(data, self._machine.byteorder)
+        state = "fresh" if value in self._machine.dumpmag else "cleared" if value == 0 else "unknown"
+        return DumpMag(symbol.value, pa, self.pa2off(pa), data, value, state)
+
+    # -- what the dump is --------------------------------------------------------------------------------------------
+
+    @property
+    def _found(self) -> Reading:
+        if self.reading is None:
+            raise FormatError(
+                f"no valid dump header in {printable(self.path)} yet" + (f": {self._error}" if self._error else "")
+            )
+        return self.reading
+
+    @property
+    def _headers(self) -> Headers:
+        return self._found.headers
+
+    @property
+    def _machine(self) -> Machine:
+        return self._found.machine
+
+    @property
+    def machine(self) -> Machine | None:
+        """The machine the dump is of; None until a header was found, unless one was asked for."""
+        return self.reading.machine if self.reading else self._wanted
+
+    @property
+    def form(self) -> str | None:
+        """``device`` or ``savecore``; None until a header was found."""
+        return self.reading.headers.form if self.reading else None
+
+    @property
+    def kcore_hdr(self) -> KcoreHdr | None:
+        """The kcore_hdr, as in the file or as made for a device; None until a header was found."""
+        return self.reading.headers.kcore_hdr if self.reading else None
+
+    @property
+    def cpu_data(self) -> bytes:
+        """The CORE_CPU segment's bytes; empty until a header was found."""
+        return self.reading.headers.cpu_data if self.reading else b""
+
+    @property
+    def dump_off(self) -> int | None:
+        """File offset of the first byte of memory; None until a header was found."""
+        return self.reading.headers.data_off if self.reading else None
+
+    @functools.cached_property
+    def cpu_hdr(self) -> MappingType[str, Any]:
+        """The machine's cpu_kcore_hdr: C field names and their numbers; empty where the system has none."""
+        return MappingProxyType(self._machine.parse_cpu_hdr(self.cpu_data))
+
+    @property
+    def registers(self) -> list[Register]:
+        """The registers in the CORE_CPU segment, decoded."""
+        return self._machine.registers(self.cpu_hdr)
+
+    @property
+    def segments(self) -> list[Segment]:
+        """The RAM segments: as the header lists them, or, where it lists none, as the kernel's variables do."""
+        memory = self.memory
+        return memory.segments if self._found.segments is not None or self._has_known_ram else []
+
+    @property
+    def ram(self) -> list[Segment]:
+        """All that the dump can hold: `segments`, or, where nothing lists them, one run from pa 0 on."""
+        return self.memory.segments
+
+    @property
+    def memory(self) -> PhysicalMemory:
+        """Physical memory."""
+        if self._memory is None:
+            self._memory = self._lay_out()
+        return self._memory
+
+    def _lay_out(self) -> PhysicalMemory:
+        found = self._found
+        memory = found.memory(self.image)
+        self._has_known_ram = False
+        if found.machine.known_ram is not None:
+            known = found.machine.known_ram(Mmu(self.cpu_hdr, memory.read, self._symbol_value))
+            self._has_known_ram = bool(known)
+            if known:
+                size = max(s.start + s.size for s in known)
+                memory = PhysicalMemory.linear(self.image, found.headers.data_off, size, known)
+        return memory
+
+    @property
+    def translator(self) -> Translator:
+        """What turns a va into a pa."""
+        if self._translator is None:
+            memory = self.memory
+            self._translator = self._machine.mmu(Mmu(self.cpu_hdr, memory.read, self._symbol_value))
+        return self._translator
+
+    # -- addresses ---------------------------------------------------------------------------------------------------
+
+    @_remembers
+    def kvatop(self, va: int) -> tuple[int, int]:
+        """Return (pa, n): where `va` lies and the bytes that stay contiguous from there within its page.
+
+        Raises:
+            TranslationError: it lies nowhere; its `size` is how far that goes.
+        """
+        return self.translator.kvatop(va)
+
+    @_remembers
+    def pa2off(self, pa: int) -> int:
+        """Return the file offset of a physical address.
+
+        Where memory is one run and nothing lists its parts (openbsd/i386 without symbols), this is only arithmetic.
+
+        Raises:
+            NotInDumpError: no segment holds it.
+        """
+        memory = self.memory
+        if self._found.segments is None and not self._has_known_ram and 0 <= pa < 1 << self.translator.bits:
+            return self._headers.data_off + pa
+        return memory.locate(pa, 1)[0]
+
+    def walk(self, va: int) -> list[Step]:
+        """Return each step of the translation of `va`; the last says how it ended. It never raises."""
+        return [dataclasses.replace(s, entry_offset=self._offset_or_none(s.entry_pa)) for s in self.translator.walk(va)]
+
+    def _offset_or_none(self, pa: int | None) -> int | None:
+        if pa is None:
+            return None
+        try:
+            offset = self.memory.locate(pa, 1)[0]
+        except NotInDumpError:
+            return None
+        return offset if offset < self.image.size else None
+
+    def mappings(self, start: int = 0, stop: int | None = None) -> Iterator[Mapping]:
+        """Yield the mapped ranges of [start, stop), ascending; adjacent pages with the same protection are merged."""
+        return self.translator.mappings(start, stop)
+
+    # -- memory ------------------------------------------------------------------------------------------------------
+
+    @_remembers
+    def read(self, va: int, n: int) -> bytes:
+        """Return all `n` bytes at virtual address `va`.
+
+        Raises:
+            TranslationError: a part isn't mapped.
+            NotInDumpError: a part is mapped but wasn't dumped.
+            TruncatedError: a part lies behind the end of the file.
+        """
+        kvatop, locate, end = self.translator.kvatop, self.memory.locate, self.image.size
+        runs: list[tuple[int, int]] = []
+        while n > 0:
+            pa, m = kvatop(va)
+            try:
+                offset, m = locate(pa, min(m, n))
+            except NotInDumpError as e:
+                raise NotInDumpError(f"va {va:#x} is mapped, but {e}", e.pa, va, min(e.size, m)) from e
+            if offset + m > end:
+                have = max(0, end - offset)
+                raise TruncatedError(
+                    f"va {va + have:#x} is pa {pa + have:#x}, which should be at file offset {offset + have:#x}, "
+                    f"but the file ends at {end:#x}",
+                    pa + have,
+                    offset + have,
+                    va + have,
+                )
+            runs.append((offset, m))
+            va += m
+            n -= m
+        return self.image.gather(runs)
+
+    @_remembers
+    def read_physical(self, pa: int, n: int) -> bytes:
+        """Return all `n` bytes at physical address `pa`.
+
+        Raises:
+            NotInDumpError, TruncatedError: as in `read`.
+        """
+        return self.memory.read(pa, n)
+
+    def spans(self, va: int, n: int) -> Iterator[Span]:
+        """Yield what is known of the `n` bytes at `va`, part by part, each with its kind. It never raises."""
+        hole, hole_size = va, 0
+        while n > 0:
+            try:
+                pa, m = self.translator.kvatop(va)
+            except TranslationError as e:
+                m = max(1, min(n, e.size))
+                hole_size += m
+            else:
+                if hole_size:
+                    yield Span(hole, hole_size, "unmapped", None, None, None)
+                m = min(n, m)
+                for span in self.memory.spans(pa, m):
+                    yield span._replace(va=va + span.va - pa)
+                hole, hole_size = va + m, 0
+            va += m
+            n -= m
+        if hole_size:
+            yield Span(hole, hole_size, "unmapped", None, None, None)
+
+    # -- symbols -----------------------------------------------------------------------------------------------------
+
+    def nlist(self, *names: str) -> dict[str, Symbol]:
+        """Look symbols up: missing names are absent, a leading underscore is optional (nlist(3))."""
+        return {name: symbol for name in names if (symbol := self.symbols.get(name)) is not None}
+
+    def _symbol_value(self, name: str) -> int | None:
+        symbol = self.symbols.get(name)
+        return symbol.value if symbol else None
+
+    def describe(self, va: int) -> str:
+        """Name an address as symbol+offset, where a symbol lies at most 1 MiB before it; empty otherwise."""
+        found = self.symbols.at(va)
+        if found is None or found[1] >= max(found[0].size, 1 << 20):
+            return ""
+        symbol, offset = found
+        return printable(symbol.name) + (f"+{offset:#x}" if offset else "")
+
+    @_remembers
+    def address(self, text: str) -> int:
+        """Return the address that a person wrote: 0x1234, symbol, symbol+0x10, register name, or plain hex digits.
+
+        Raises:
+            SymbolError: it is none of these.
+        """
+        word, sign, tail = _split_offset(text.strip())
+        try:
+            return self._base_address(word) + (int(sign + tail, 0) if sign else 0)
+        except ValueError:
+            pass
+        raise SymbolError(
+            f"{printable(repr(text.strip()))} is neither an address (0x...), nor a symbol, nor a register of this dump"
+        )
+
+    def _base_address(self, word: str) -> int:
+        if word.lower().startswith("0x"):
+            return int(word, 16)
+        if (symbol := self.symbols.get(word)) is not None:
+            return symbol.value
+        for register in self.registers if self.reading else ():
+            if register.name == word:
+                return register.value
+        return int(word, 16)
+
+    # -- housekeeping ------------------------------------------------------------------------------------------------
+
+    def geterr(self) -> str:
+        """Return the text of the last error, empty if there was none: kvm_geterr(3)."""
+        return self._error
+
+    def close(self) -> None:
+        """Close the dump: kvm_close(3)."""
+        self.image.close()
+
+    def __enter__(self) -> Kvm:
+        """Use the dump until the end of the block."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the dump."""
+        self.close()
+
+
+def _split_offset(text: str) -> tuple[str, str, str]:
+    for sign in "+-":
+        word, found, tail = text.partition(sign)
+        if found and word:
+            tail = tail.strip()
+            # kgdb and ddb print offsets in hex, so a bare number is hex too.
+            return word.strip(), sign, tail if tail.lower().startswith("0x") else "0x" + tail
+    return text, "", ""

@@ -1,0 +1,217 @@
+"""Symbols of a kernel, from an ELF file (nlist(3)).
+
+pyelftools finds the sections; the symbol table itself (50,000 entries and more) is unpacked in one go.
+"""
+
+from __future__ import annotations
+
+import bisect
+import fnmatch
+import functools
+import gzip
+import io
+import os
+import struct
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from kvmlib.errors import FormatError, KvmError
+from kvmlib.text import printable
+
+_SHN_UNDEF = 0
+_SHN_ABS = 0xFFF1
+_STT_SECTION = 3
+_STT_FILE = 4
+_STT_FUNC = 2
+_STB_LOCAL = 0
+_SHF_WRITE = 1
+_SHF_EXECINSTR = 4
+#: A packed kernel file is unpacked in memory, so there must be an end to it, in bytes.
+_KERNEL_MAX = 512 << 20
+
+
+class Symbol(NamedTuple):
+    """A symbol of the kernel.
+
+    Attributes:
+        name: as it stands in the table; untrusted text.
+        value: its virtual address.
+        size: bytes, 0 where the table doesn't say.
+        kind: nm(1)'s letter: T text, D data, B bss, R read-only data, A absolute; lower case when local.
+    """
+
+    name: str
+    value: int
+    size: int
+    kind: str
+
+
+class SymbolTable:
+    """Symbols with look-up by name and by address.
+
+    Attributes:
+        source: where they come from, in words for a person.
+        path: the file they come from, or None.
+        elf_machine: e_machine as pyelftools names it, or None.
+    """
+
+    def __init__(
+        self, symbols: Iterable[Symbol], source: str, path: str | None = None, elf_machine: str | None = None
+    ) -> None:
+        """Take the symbols over."""
+        self.source = source
+        self.path = path
+        self.elf_machine = elf_machine
+        self._symbols = list(symbols)
+
+    def __len__(self) -> int:
+        """Count the symbols."""
+        return len(self._symbols)
+
+    def __iter__(self) -> Iterator[Symbol]:
+        """Iterate in order of address."""
+        return iter(self._by_value)
+
+    @functools.cached_property
+    def _by_value(self) -> list[Symbol]:
+        return sorted(self._symbols, key=lambda s: (s.value, s.kind.islower(), s.name))
+
+    @functools.cached_property
+    def _values(self) -> list[int]:
+        return [s.value for s in self._by_value]
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, Symbol]:
+        table: dict[str, Symbol] = {}
+        for s in self._symbols:
+            # A global symbol wins over a static one of the same name.
+            if s.name not in table or (table[s.name].kind.islower() and not s.kind.islower()):
+                table[s.name] = s
+        return table
+
+    def get(self, name: str) -> Symbol | None:
+        """Find a symbol; as in nlist(3) a leading underscore is optional, on either side."""
+        table = self._by_name
+        return table.get(name) or table.get(name.removeprefix("_")) or table.get("_" + name)
+
+    def at(self, va: int) -> tuple[Symbol, int] | None:
+        """Return the symbol that `va` lies in or behind, and the distance in bytes; None where there is none."""
+        i = bisect.bisect_right(self._values, va) - 1
+        while i >= 0 and self._by_value[i].kind in "Aa":
+            i -= 1
+        if i < 0:
+            return None
+        found = self._by_value[i]
+        # Of several names at one address the first (global before static) is the one to show.
+        while i > 0 and self._values[i - 1] == found.value and self._by_value[i - 1].kind not in "Aa":
+            i -= 1
+            found = self._by_value[i]
+        return found, va - found.value
+
+    def match(self, pattern: str) -> list[Symbol]:
+        """Return symbols whose name contains `pattern`, or matches it when it has wildcards; in order of address."""
+        wanted = pattern.lower()
+        if not any(c in wanted for c in "*?["):
+            return [s for s in self._by_value if wanted in s.name.lower()]
+        return [s for s in self._by_value if fnmatch.fnmatchcase(s.name.lower(), wanted)]
+
+
+NO_SYMBOLS = SymbolTable((), "none: no kernel file was given, and none lies beside the dump")
+
+
+def read_elf(path: str | os.PathLike[str], source: str | None = None) -> SymbolTable:
+    """Read the symbol table of a kernel file.
+
+    Raises:
+        KvmError: the file can't be read.
+        FormatError: it isn't ELF, is damaged, or has no symbols (stripped).
+    """
+    from elftools.common.exceptions import ELFError
+    from elftools.elf.elffile import ELFFile
+
+    name = printable(os.fspath(path))
+    try:
+        with _open_kernel(path) as f:
+            elf = ELFFile(f)
+            section = elf.get_section_by_name(".symtab")
+            if section is None or section["sh_type"] != "SHT_SYMTAB":
+                raise FormatError(f"{name} has no symbols: it was stripped")
+            kinds = [_section_kind(s["sh_type"], s["sh_flags"]) for s in elf.iter_sections()]
+            strings = elf.get_section(section["sh_link"]).data()
+            symbols = _unpack(section.data(), strings, kinds, elf.elfclass, elf.little_endian)
+            return SymbolTable(symbols, source or name, os.fspath(path), str(elf["e_machine"]))
+    except OSError as e:
+        raise KvmError(f"cannot read the kernel file {name}: {e.strerror or printable(str(e))}") from e
+    except FormatError:
+        raise
+    except ELFError as e:
+        raise FormatError(f"{name} is not a kernel file: an ELF file was expected, {printable(str(e)).lower()}") from e
+    except Exception as e:  # pyelftools raises whatever its parser met in a damaged file.
+        raise FormatError(f"{name} is a damaged ELF file: {type(e).__name__} while reading its symbols") from e
+
+
+def _open_kernel(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a kernel file, unpacked in memory where savecore -z packed it."""
+    f = open(path, "rb")
+    if f.read(2) != b"\x1f\x8b":
+        f.seek(0)
+        return f
+    f.seek(0)
+    with f, gzip.GzipFile(fileobj=f) as packed:
+        unpacked = packed.read(_KERNEL_MAX + 1)
+    if len(unpacked) > _KERNEL_MAX:
+        raise FormatError(f"{printable(os.fspath(path))} unpacks to more than {_KERNEL_MAX >> 20} MiB, too much for a kernel")
+    return io.BytesIO(unpacked)
+
+
+def _section_kind(sh_type: str, sh_flags: int) -> str:
+    if sh_flags & _SHF_EXECINSTR:
+        return "T"
+    if sh_type == "SHT_NOBITS":
+        return "B"
+    return "D" if sh_flags & _SHF_WRITE else "R"
+
+
+def _unpack(data: bytes, strings: bytes, kinds: list[str], elfclass: int, little: bool) -> list[Symbol]:
+    order = "<" if little else ">"
+    if elfclass == 64:
+        entry = struct.Struct(order + "IBBHQQ")
+        rows = ((n, i, x, v, s) for n, i, _, x, v, s in entry.iter_unpack(data[: len(data) // entry.size * entry.size]))
+    else:
+        entry = struct.Struct(order + "IIIBBH")
+        rows = ((n, i, x, v, s) for n, v, s, i, _, x in entry.iter_unpack(data[: len(data) // entry.size * entry.size]))
+    found = []
+    for st_name, st_info, st_shndx, value, size in rows:
+        if st_name == 0 or st_shndx == _SHN_UNDEF or st_info & 0xF in (_STT_SECTION, _STT_FILE):
+            continue
+        end = strings.find(b"\0", st_name)
+        if end <= st_name:
+            continue
+        if st_shndx == _SHN_ABS:
+            kind = "A"
+        elif st_info & 0xF == _STT_FUNC:
+            # The type before the section: NetBSD's ksyms table puts every symbol into one section.
+            kind = "T"
+        else:
+            kind = kinds[st_shndx] if st_shndx < len(kinds) else "D"
+        if st_info >> 4 == _STB_LOCAL:
+            kind = kind.lower()
+        found.append(Symbol(strings[st_name:end].decode("utf-8", "backslashreplace"), value, size, kind))
+    return found
+
+
+def kernel_beside(path: str) -> str | None:
+    """Return the kernel file that savecore(8) saved beside a core, or a sample beside its image; None if there is none.
+
+    bsd.N.core goes with bsd.N, netbsd.N.core with netbsd.N, either of them packed or not; NAME.img goes with NAME.elf.
+    """
+    name = path.removesuffix(".gz")
+    if name.endswith(".core"):
+        kernel = name.removesuffix(".core")
+        candidates = [kernel, kernel + ".gz"]
+    elif name.endswith(".img"):
+        candidates = [name.removesuffix(".img") + ".elf"]
+    else:
+        return None
+    return next((c for c in candidates if Path(c).is_file()), None)

@@ -1,0 +1,193 @@
+"""What a machine is: facts, each of which a port's maintainer could check against the kernel's headers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kvmlib.kcore import Abi, ByteOrder, CStruct, RamSeg, parse_ram_segs
+from kvmlib.ports.plan import SamplePlan
+from kvmlib.translate import ReadPhysical, Translator
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """What one of the two systems does the same way on all its machines.
+
+    Attributes:
+        name: ``openbsd`` or ``netbsd``.
+        title: how it spells itself.
+        kernel_name: how savecore(8) names the kernel: the last part of _PATH_UNIX.
+        banner: what ``version`` starts with (sys/conf/newvers.sh).
+        msgbuf_longs: C longs before the text in struct msgbuf (sys/msgbuf.h).
+        savecore_days: crash times further away than this are unreasonable to savecore(8).
+    """
+
+    name: str
+    title: str
+    kernel_name: str
+    banner: bytes
+    msgbuf_longs: int
+    savecore_days: int
+
+
+OPENBSD = System("openbsd", "OpenBSD", "bsd", b"OpenBSD ", 5, 7)
+NETBSD = System("netbsd", "NetBSD", "netbsd", b"NetBSD ", 4, 60)
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """A register as the dump holds it.
+
+    Attributes:
+        name: the C field's or the CPU's name.
+        value: the number.
+        width: bits.
+        meaning: one line.
+        decoded: what the value says, for a person; may be empty.
+    """
+
+    name: str
+    value: int
+    width: int
+    meaning: str
+    decoded: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterFact:
+    """A register in the CPU header: the C field, its width in bits, its meaning, and how to decode it."""
+
+    name: str
+    width: int
+    meaning: str
+    decode: Callable[[int, Mapping[str, Any]], str] = lambda value, hdr: ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pcb:
+    """Where ``dumppcb`` (struct pcb, machine/pcb.h) keeps what the dump code's savectx stored.
+
+    Attributes:
+        size: sizeof(struct pcb), bytes.
+        fields: register -> (offset, bytes).
+        sp, fp: names of the stack and frame pointer among them.
+        at_sp: registers that lie on the stack from sp on, in order, one long each; the return address is called "pc".
+    """
+
+    size: int
+    fields: Mapping[str, tuple[int, int]]
+    sp: str
+    fp: str
+    at_sp: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Mmu:
+    """What a machine needs to set up its translator.
+
+    Attributes:
+        hdr: the CPU header's fields.
+        read: physical memory.
+        symbol: a kernel symbol's address, or None.
+    """
+
+    hdr: Mapping[str, Any]
+    read: ReadPhysical
+    symbol: Callable[[str], int | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """A machine that dumps, as ``os/arch``.
+
+    Attributes:
+        system: which of the two systems.
+        arch: the port's name.
+        mid: machine id in c_midmag (sys/exec_aout.h).
+        byteorder: of everything but c_midmag.
+        long_bytes: sizeof(long).
+        page_size: bytes; the unit of dumpsize.
+        align_mask: _ALIGNBYTES (machine/param.h).
+        translator: one word or two on how addresses translate.
+        cpu_hdr: struct cpu_kcore_hdr (machine/kcore.h), or None where the system has none.
+        ram: reads the RAM segments in the CPU data; None where physical address p lies p bytes into the memory data.
+        segments_offset: where in the CPU data the array of RAM segments begins, in bytes.
+        evidence: for such machines: given ``read(pa, n)`` and the memory's size, a sentence about what proves that memory
+            begins where it is thought to, empty if nothing does.
+        known_ram: for such machines: the ranges that the kernel's own variables say it dumped, empty if they don't.
+        root: the page-table root's physical address in the CPU header, where it is there.
+        mmu: sets up the translator.
+        register_facts: the registers in the CPU header.
+        dumpmag: values of the kernel's dumpmag that mean a fresh dump.
+        dumpmag_bytes: sizeof(dumpmag).
+        pcb: the layout of dumppcb, or None.
+        elf_machine: e_machine of its kernels (EM_*).
+        sample: how to make a sample dump.
+    """
+
+    system: System
+    arch: str
+    mid: int
+    byteorder: ByteOrder
+    long_bytes: int
+    page_size: int
+    align_mask: int
+    translator: str
+    cpu_hdr: CStruct | None
+    ram: Callable[[Machine, bytes, Mapping[str, Any]], list[RamSeg]] | None
+    segments_offset: Callable[[Mapping[str, Any]], int] = lambda hdr: 0
+    mmu: Callable[[Mmu], Translator]
+    evidence: Callable[[ReadPhysical, int], str] | None = None
+    known_ram: Callable[[Mmu], list[RamSeg]] | None = None
+    root: Callable[[Mapping[str, Any]], int] | None = None
+    register_facts: tuple[RegisterFact, ...] = ()
+    dumpmag: tuple[int, ...] = (0x8FCA0101,)
+    dumpmag_bytes: int
+    pcb: Pcb | None = None
+    elf_machine: str
+    sample: SamplePlan | None = None
+
+    @property
+    def os(self) -> str:
+        """``openbsd`` or ``netbsd``."""
+        return self.system.name
+
+    @property
+    def name(self) -> str:
+        """``os/arch``."""
+        return f"{self.system.name}/{self.arch}"
+
+    @property
+    def abi(self) -> Abi:
+        """What the compiler makes of the headers."""
+        return Abi(self.mid, self.byteorder, self.align_mask)
+
+    @property
+    def least_cpu_data(self) -> int:
+        """Bytes that the CPU segment must have at least."""
+        return self.cpu_hdr.size if self.cpu_hdr else 0
+
+    def parse_cpu_hdr(self, cpu_data: bytes) -> dict[str, Any]:
+        """Return the CPU header's fields by their C names; empty where there is no such structure."""
+        return self.cpu_hdr.parse(cpu_data, self.byteorder) if self.cpu_hdr else {}
+
+    def registers(self, hdr: Mapping[str, Any]) -> list[Register]:
+        """Return the CPU header's registers, decoded."""
+        return [
+            Register(f.name, hdr[f.name], f.width, f.meaning, f.decode(hdr[f.name], hdr)) for f in self.register_facts
+        ]
+
+    def __repr__(self) -> str:
+        """Show the name only: the rest is long."""
+        return f"<Machine {self.name}>"
+
+
+def counted_ram(count: str) -> Callable[[Machine, bytes, Mapping[str, Any]], list[RamSeg]]:
+    """The CPU header's field `count` says how many RAM segments there are."""
+
+    def ram(machine: Machine, cpu_data: bytes, hdr: Mapping[str, Any]) -> list[RamSeg]:
+        return parse_ram_segs(cpu_data, machine.byteorder, machine.segments_offset(hdr), hdr[count], count)
+
+    return ram

@@ -1,0 +1,174 @@
+"""What a plausible kernel of a machine looks like in memory: the facts from which `sample` makes a dump.
+
+Nothing here is needed for reading a dump.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+from kvmlib.translate.build import Alloc, TableBuilder, Tables
+
+if TYPE_CHECKING:
+    from kvmlib.kcore import ByteOrder, RamSeg
+    from kvmlib.translate.radix import Paging
+
+#: What a range of addresses is for; each machine has its own bits to say so.
+Use = Literal["text", "rodata", "data", "device"]
+
+
+class Wanted(NamedTuple):
+    """A range that shall be mapped, in pages of 1 << `shift` bytes, the smallest where it is None."""
+
+    va: int
+    pa: int
+    size: int
+    use: Use
+    shift: int | None = None
+
+
+class Oddities(NamedTuple):
+    """Entries that no sane kernel has, but a dump may: places where a translation must fail, and say why.
+
+    Attributes:
+        lost_table: (va, pa): the last table for this va is at a pa that isn't in the dump.
+        stale: (va, entry): the last table's entry isn't valid, though it isn't zero.
+    """
+
+    lost_table: tuple[int, int]
+    stale: tuple[int, int]
+
+
+class SpacePlan(Protocol):
+    """How an address space is written down for the CPU.
+
+    Attributes:
+        variant: which of the machine's forms this is, empty for the usual one; part of the sample's name.
+        image_shift: page size (as a shift) in which the kernel maps its own text and constants.
+        direct_shifts: page sizes of the map of all RAM, below and above 4 GiB.
+    """
+
+    @property
+    def variant(self) -> str:
+        """See above."""
+
+    @property
+    def image_shift(self) -> int:
+        """See above."""
+
+    @property
+    def direct_shifts(self) -> tuple[int, int]:
+        """See above."""
+
+    def build(self, wanted: Sequence[Wanted], odd: Oddities, order: ByteOrder, alloc: Alloc) -> Tables:
+        """Write the tables."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RadixPlan:
+    """An address space in radix page tables.
+
+    Attributes:
+        variant, image_shift, direct_shifts: see `SpacePlan`.
+        paging: the tables' form.
+        bits: flag bits of an entry that maps a page for each use.
+        table_bits: flag bits of an entry that points to a table.
+        self_map: the root's entry through which the kernel sees its own tables (PDSLOT_PTE, PDIR_SLOT_PTE), or None.
+        self_bits: further flag bits of that entry.
+    """
+
+    variant: str = ""
+    image_shift: int
+    direct_shifts: tuple[int, int]
+    paging: Paging
+    bits: Mapping[Use, int]
+    table_bits: int
+    self_map: int | None
+    self_bits: int = 0
+
+    def build(self, wanted: Sequence[Wanted], odd: Oddities, order: ByteOrder, alloc: Alloc) -> Tables:
+        """Write the tables."""
+        builder = TableBuilder(self.paging, order, alloc, self.table_bits)
+        for w in wanted:
+            builder.map(w.va, w.pa, w.size, self.bits[w.use], w.shift)
+        last, above = self.paging.levels[-1], self.paging.levels[-2]
+        builder.put_table(odd.lost_table[0], above.shift, odd.lost_table[1])
+        builder.put(odd.stale[0], last.shift, odd.stale[1])
+        if self.self_map is not None:
+            builder.self_map(self.self_map, self.self_bits)
+        return builder.finish()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodePlan:
+    """Enough of a CPU's instructions for text that looks like text.
+
+    Attributes:
+        prologue, epilogue: how a function begins and ends.
+        body: harmless instructions to fill it with.
+        pad: what stands between functions, one byte or one instruction.
+        call: the call of a function, for the distance from the end of the call to it.
+        message: pass a string's address as the first argument.
+        trap: the instruction that enters the debugger.
+    """
+
+    prologue: bytes
+    epilogue: bytes
+    body: tuple[bytes, ...]
+    pad: bytes
+    call: Callable[[int], bytes]
+    message: Callable[[int], bytes]
+    trap: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplePlan:
+    """How a plausible kernel of a machine lies in memory.
+
+    Attributes:
+        text_va, text_pa: where the kernel's text begins.
+        ram: the segments that its dump code would write.
+        direct_va: where the kernel maps all of RAM, or None.
+        stack_va: where kernel stacks are mapped, page by page; the page at this address stays unmapped.
+        heap_va: where malloc'ed memory is mapped, scattered pages.
+        user_fp: a user process's frame pointer, which ends the kernel's chain of frames.
+        device_pa: device memory that a page of the kernel's (`device_symbol`) is mapped to.
+        msgbuf_bytes: MSGBUFSIZE.
+        spaces: the forms of address space that this machine has.
+        code: its instructions.
+        cpu_hdr: the CPU header's fields, for a form, the root table and the number of segments; None without a header.
+        variables: variables that translation depends on (openbsd/i386): name -> bytes.
+        trapframe: the registers in ddb_regs (struct trapframe), one long each; empty where it isn't filled.
+        frame_registers: which of these are pc, sp and fp.
+        trap_registers: what others of these hold at a trap.
+        nic: the network interface's name.
+        cpu_model: what the CPU calls itself.
+        attach: the lines of devices in the boot messages.
+        elf_flags: e_flags of its kernels.
+        sparse: whether its dump code leaves free pages out, as it does by default.
+    """
+
+    text_va: int
+    text_pa: int
+    ram: tuple[RamSeg, ...]
+    direct_va: int | None
+    stack_va: int
+    heap_va: int
+    user_fp: int
+    device_pa: int
+    device_symbol: str
+    msgbuf_bytes: int
+    spaces: tuple[SpacePlan, ...]
+    code: CodePlan
+    cpu_hdr: Callable[[SpacePlan, int, int], Mapping[str, int]] | None
+    variables: Callable[[SpacePlan, int, Sequence[RamSeg]], Mapping[str, bytes]] = lambda space, root, ram: {}
+    trapframe: tuple[str, ...] = ()
+    frame_registers: Mapping[str, str] = field(default_factory=dict)
+    trap_registers: Mapping[str, int] = field(default_factory=dict)
+    nic: str
+    cpu_model: str
+    attach: str
+    elf_flags: int = 0
+    sparse: bool = False

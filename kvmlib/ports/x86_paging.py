@@ -1,0 +1,90 @@
+"""The page tables of amd64 and i386, as both systems use them.
+
+Source: Intel SDM volume 3, chapter 4; machine/pte.h of both systems; libkvm's words from its kvm_*.c.
+"""
+
+from __future__ import annotations
+
+from kvmlib.translate.radix import Level, Paging
+
+_FLAGS = {0: "P", 1: "RW", 2: "US", 3: "PWT", 4: "PCD", 5: "A", 6: "D", 7: "PS", 8: "G"}
+_FLAGS64 = {**_FLAGS, 63: "NX"}
+_LAST = {7: "PAT"}
+_PS = 1 << 7
+_PROTECTION = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 8
+_PROTECTION64 = _PROTECTION | 1 << 63
+_FRAME = 0x000FFFFFFFFFF000
+_FRAME_2M = 0x000FFFFFFFE00000
+_FRAME_1G = 0x000FFFFFC0000000
+
+AMD64 = Paging(
+    name="four levels of 4 KiB tables",
+    entry_bytes=8,
+    valid=1,
+    levels=(
+        Level(
+            "PML4", 39, 9, _FRAME, None, "could not read PT level 4 entry", "invalid translation (invalid level 4 PDE)"
+        ),
+        Level(
+            "PDPT",
+            30,
+            9,
+            _FRAME,
+            _FRAME_1G,
+            "could not read PT level 3 entry",
+            "invalid translation (invalid level 3 PDE)",
+            _PS,
+        ),
+        Level(
+            "page directory",
+            21,
+            9,
+            _FRAME,
+            _FRAME_2M,
+            "could not read PT level 2 entry",
+            "invalid translation (invalid level 2 PDE)",
+            _PS,
+        ),
+        Level(
+            "page table", 12, 9, None, _FRAME, "could not read PTE", "invalid translation (invalid PTE)", flags=_LAST
+        ),
+    ),
+    flags=_FLAGS64,
+    protection=_PROTECTION64,
+    va_bits=64,
+    canonical_bits=48,
+)
+
+
+def i386(unreadable: tuple[str, str], invalid: tuple[str, str]) -> Paging:
+    """Plain i386 paging; the arguments are libkvm's words for the directory and for the table."""
+    return Paging(
+        name="two levels of 4 KiB tables",
+        entry_bytes=4,
+        valid=1,
+        levels=(
+            Level("page directory", 22, 10, 0xFFFFF000, 0xFFC00000, unreadable[0], invalid[0], _PS),
+            Level("page table", 12, 10, None, 0xFFFFF000, unreadable[1], invalid[1], flags=_LAST),
+        ),
+        flags=_FLAGS,
+        protection=_PROTECTION,
+        va_bits=32,
+        canonical_bits=32,
+    )
+
+
+def i386_pae(unreadable: tuple[str, str], invalid: tuple[str, str]) -> Paging:
+    """PAE paging as the kernels lay it out: four page directories in a row, so the PDPT isn't needed."""
+    return Paging(
+        name="PAE: four page directories in a row, then 4 KiB tables",
+        entry_bytes=8,
+        valid=1,
+        levels=(
+            Level("page directories", 21, 11, _FRAME, _FRAME_2M, unreadable[0], invalid[0], _PS),
+            Level("page table", 12, 9, None, _FRAME, unreadable[1], invalid[1], flags=_LAST),
+        ),
+        flags=_FLAGS64,
+        protection=_PROTECTION64,
+        va_bits=32,
+        canonical_bits=32,
+    )

@@ -1,0 +1,403 @@
+"""A whole machine for a sample dump: its kernel is laid out, its address space mapped, its memory filled."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from elftools.elf.elffile import ELFFile
+
+from kvmlib.elfwriter import loaded_elf
+from kvmlib.kcore import RamSeg
+from kvmlib.ports.plan import Oddities, SamplePlan, SpacePlan, Use, Wanted
+from kvmlib.sample.kernel import Kernel, Text, Words, stack_chain
+from kvmlib.sample.ram import PAGE, Frames, Ram, noise
+from kvmlib.sample.story import LEFTOVERS, STORIES, version
+
+if TYPE_CHECKING:
+    from kvmlib.ports.base import Machine
+
+_4G = 1 << 32
+_STACK_PAGES = 4
+#: Longs in a struct trapframe that the plan doesn't describe: only its room on the stack matters.
+_TRAPFRAME = 19
+#: Variables that are static in C.
+_STATIC = ("scratchstr", "dump_headerbuf", "kernel_symtab")
+#: What NetBSD's ksyms writes into each symbol as its section.
+_SHBSS = 5
+
+
+class SampleMachine:
+    """A machine with a kernel that runs in an address space, up to its panic.
+
+    Attributes:
+        machine, plan, space: what it is made of.
+        story: what happens to it.
+        words: C integers on it.
+        kernel: the image.
+        ram: memory. The kernel is loaded into it last of all, by `load`.
+        root: pa of the root page table.
+        mapped: all that is mapped, except what the page tables map of themselves.
+        unmapped: (va, bytes) that aren't, such as guard pages.
+        lost: a va whose page table is where there is no RAM.
+        msgbuf_va, msgbuf_pa: the message buffer.
+        registers: dumppcb's.
+        frames: (pc, fp) that a walk along the frame pointers finds, the newest first.
+        values: what variables hold, by name.
+    """
+
+    def __init__(self, machine: Machine, plan: SamplePlan, space: SpacePlan) -> None:
+        """Build it all."""
+        self.machine, self.plan, self.space = machine, plan, space
+        self.openbsd = machine.os == "openbsd"
+        self.story = STORIES[machine.os]
+        self.version = version(self.story, machine.system.title, machine.arch)
+        self.words = Words(machine.byteorder, machine.long_bytes)
+        self.kernel = Kernel(plan.text_va, plan.text_pa, space.image_shift)
+        self.ram = Ram(plan.ram)
+        self.mapped: list[Wanted] = []
+        self.unmapped: list[tuple[int, int]] = []
+        self.registers: dict[str, int] = {}
+        self.frames: list[tuple[int, int]] = []
+        self.values: dict[str, int] = {}
+        #: sizeof of each variable.
+        self._size: dict[str, int] = {}
+        #: Variables' contents, which the kernel file doesn't have.
+        self._set: dict[str, bytes] = {}
+        #: va -> pa of pages that are filled by address.
+        self._pages: dict[int, int] = {}
+        self._lay_out_kernel()
+        self._map_kernel()
+        self._map_msgbuf()
+        self._map_stacks()
+        self._map_heap()
+        if machine.pcb is not None:
+            self._fill_stack()
+        self._fill_heap()
+        self._write_tables()
+
+    # -- the kernel --------------------------------------------------------------------------------------------------
+
+    def _lay_out_kernel(self) -> None:
+        story = self.story
+        calls = self._calls()
+        text = Text(self.kernel, self.plan.code)
+        for function in story.functions:
+            if function in self._interrupted:
+                text.add_trap(function)
+            else:
+                text.add(function, calls[function], f"{function}.panic" if function in story.panics else None)
+        self.returns, self.traps = text.returns, text.traps
+        self._lay_out_rodata()
+        self._lay_out_data()
+        self._lay_out_bss()
+        text.link()
+
+    @property
+    def _interrupted(self) -> set[str]:
+        """Functions that were interrupted by a trap in the middle of the call chain."""
+        chain = self.story.chain
+        return {outer for trap, outer in pairwise(chain[1:]) if trap.startswith("!")}
+
+    def _calls(self) -> dict[str, list[str]]:
+        """Say who calls whom: some at random, then those in the chain that led to the dump, and panic last of all."""
+        names = self.story.functions
+        calls = {}
+        for i, name in enumerate(names):
+            dice = [names[b % len(names)] for b in noise(f"{name} calls", 3)][: i % 4]
+            calls[name] = [c for c in dice if c not in ("start", "panic", name)]
+        for callee, caller in pairwise(n.removeprefix("!") for n in self.story.chain):
+            if caller not in self._interrupted and callee != "panic":
+                calls[caller].append(callee)
+        for name in self.story.panics:
+            calls[name].append("panic")
+        return calls
+
+    def _lay_out_rodata(self) -> None:
+        kernel, story = self.kernel, self.story
+        kernel.begin("R")
+        banner = self.version.encode()
+        if self.openbsd:
+            kernel.add("version", banner.ljust(512, b"\0"))
+            kernel.add("osversion", story.osversion.encode() + b"\0")
+            kernel.add("sccs", f"    @(#){self.version}".encode() + b"\0")
+        else:
+            kernel.add("version", banner + b"\0")
+            kernel.add("netbsd", b"netbsd\0", local=True)
+            kernel.add("kernel_ident", story.ident.encode() + b"\0")
+            kernel.add("sccs", f"@(#){self.version}".encode() + b"\0")
+        kernel.add("ostype", self.machine.system.title.encode() + b"\0")
+        kernel.add("osrelease", story.release.encode() + b"\0")
+        for function, text in story.panics.items():
+            kernel.add(f"{function}.panic", text.encode() + b"\0", align=1, local=True)
+
+    def _lay_out_data(self) -> None:
+        kernel, w = self.kernel, self.words
+        kernel.begin("D")
+        kernel.add("dumpmag", self.machine.dumpmag[0].to_bytes(self.machine.dumpmag_bytes, self.machine.byteorder))
+        kernel.add("dumplo", w.long(0))
+        kernel.add("dumpsize", w.u32(0))
+        kernel.add("dumpdev", b"\xff" * self._dev_bytes)
+        kernel.add("averunnable", bytes(12 + (-12 % w.long_bytes)) + w.long(2048))
+        kernel.add(self.plan.device_symbol, PAGE, align=PAGE)
+        kernel.add("mountlist", w.long(0, 0))
+        kernel.add("ifnet", w.long(0, 0))
+
+    @property
+    def _dev_bytes(self) -> int:
+        """sizeof(dev_t)."""
+        return 4 if self.openbsd else 8
+
+    def _lay_out_bss(self) -> None:
+        long = self.words.long_bytes
+        sizes = {"hostname": 256, "hostnamelen": 4, "panicstr": long, "msgbufp": long}
+        sizes |= {"time_second": 8, "time_uptime": 8, "physmem": 4, "boothowto": 4, "uvmexp": 64}
+        if self.openbsd:
+            sizes |= {"panicbuf": 512, "msgbufmapped": 4, "ncpus": 4, "ncpusfound": 4, "cpu_model": 48}
+            sizes |= {"ssym": long, "esym": long}
+        else:
+            sizes |= {"scratchstr": 256, "panicstart": long, "panicend": long, "msgbufenabled": 4}
+            sizes |= {"ncpu": 4, "ncpuonline": 4, "cpu_brand_string": 49, "boottime": 8 + long, "dump_headerbuf": long}
+            sizes |= {"ksyms_symtabs": 2 * long, "kernel_symtab": 12 * long + 16, "ksyms_symsz": 4, "ksyms_strsz": 4}
+        if self.machine.pcb is not None:
+            sizes["dumppcb"] = self.machine.pcb.size
+        if self.plan.trapframe:
+            sizes["ddb_regs"] = long * len(self.plan.trapframe)
+        sizes |= {name: len(data) for name, data in self.plan.variables(self.space, 0, self.plan.ram).items()}
+        self.kernel.begin("B")
+        for name, size in sizes.items():
+            align = 64 if name == "dumppcb" else 8
+            self.kernel.add(name, size, align=align, local=name in _STATIC)
+        self.kernel.add("end", 0)
+        self._size = {s.name: s.size for s in self.kernel.symbols}
+        self._load_symbols()
+
+    def _load_symbols(self) -> None:
+        """Let the boot loader put the symbols behind bss."""
+        kernel, w = self.kernel, self.words
+        if self.openbsd:
+            symbols = sorted(kernel.symbols, key=lambda s: not s.kind.islower())
+        else:
+            symbols = sorted(kernel.symbols, key=lambda s: (s.kind.islower(), s.name))
+        elf = loaded_elf(
+            symbols,
+            elf_machine=self.machine.elf_machine,
+            bits=8 * w.long_bytes,
+            byteorder=self.machine.byteorder,
+            sections=kernel.elf_sections(),
+            st_shndx=None if self.openbsd else _SHBSS,
+        )
+        va = kernel.loaded_va
+        if self.openbsd:
+            kernel.loaded = elf
+            self.set("ssym", w.long(va), va)
+            self.set("esym", w.long(va + len(elf)), va + len(elf))
+        else:
+            # A byte count comes first.
+            kernel.loaded = w.long(len(elf)) + self._sort_symbols(elf, va + w.long_bytes)
+
+    def _sort_symbols(self, elf: bytes, va: int) -> bytes:
+        """Do what NetBSD does with the symbols at boot (kern_ksyms.c): pack them to the front, and list the table.
+
+        `elf` lies at `va`, its symbols in their new order already. Where the table got shorter, its old end stays.
+        """
+        w, kernel = self.words, self.kernel
+        tables = {s.name: (s["sh_offset"], s["sh_size"]) for s in ELFFile(BytesIO(elf)).iter_sections()}
+        (sym_at, sym_size), (str_at, str_size) = tables[".symtab"], tables[".strtab"]
+        entry = 24 if w.long_bytes == 8 else 16
+        symbols = elf[sym_at : sym_at + sym_size]
+        values = [s.value for s in kernel.symbols]
+        globals_ = sum(s.kind.isupper() for s in kernel.symbols)
+        head = kernel.va("ksyms_symtabs")
+        # next, prev, name, symstart, minsym, maxsym, strstart; usroffset, symsize, strsize, nglob; gone; CTF, nmap.
+        longs = w.long(0, head, kernel.va("netbsd"), va + sym_at, min(values), max(values), va + str_at)
+        table = longs + w.u32(0, sym_size - entry, str_size, globals_) + w.long(0, 0, 0, 0, 0)
+        self.set("kernel_symtab", table)
+        self.set("ksyms_symtabs", w.long(kernel.va("kernel_symtab"), kernel.va("kernel_symtab")))
+        return elf[:sym_at] + symbols[entry:] + symbols[-entry:] + elf[sym_at + sym_size :]
+
+    def set(self, name: str, data: bytes, value: int | None = None) -> None:
+        """Give a variable its contents, and note its value where it is a number."""
+        assert len(data) <= self._size[name], f"{name} has no room for {data!r}"
+        self._set[name] = data
+        if value is not None:
+            self.values[name] = value
+
+    def load(self) -> None:
+        """Put the kernel into memory, and into it what its variables hold."""
+        for s in self.kernel.sections:
+            self.ram.write(self.kernel.pa(s.va), bytes(s.data))
+        self.ram.write(self.kernel.pa(self.kernel.loaded_va), self.kernel.loaded)
+        for name, data in self._set.items():
+            self.ram.write(self.kernel.pa(self.kernel.va(name)), data)
+
+    # -- the address space -------------------------------------------------------------------------------------------
+
+    def _want(self, va: int, pa: int, size: int, use: Use, shift: int | None = None) -> None:
+        if size:
+            self.mapped.append(Wanted(va, pa, size, use, shift))
+
+    def _map_kernel(self) -> None:
+        kernel = self.kernel
+        device = kernel.va(self.plan.device_symbol)
+        ranges = kernel.image_ranges()
+        for use, va, size in ranges:
+            if va <= device < va + size:
+                # A page of the kernel's own is where the device shows: its memory is never seen.
+                self._want(va, kernel.pa(va), device - va, use)
+                self._want(device, self.plan.device_pa, PAGE, "device")
+                after = device + PAGE
+                self._want(after, kernel.pa(after), va + size - after, use)
+            else:
+                self._want(va, kernel.pa(va), size, use, self.space.image_shift)
+        image = self.plan.text_pa
+        home = next(s for s in self.ram.segments if s.start <= image < s.start + s.size)
+        self.msgbuf_pa = home.start + home.size - self.plan.msgbuf_bytes
+        used = [(image, kernel.end - self.plan.text_va), (self.msgbuf_pa, self.plan.msgbuf_bytes)]
+        self._free = Frames([s for s in self.ram.segments if s.start < _4G], used)
+        self._used = used
+        if self.plan.direct_va is not None:
+            self._map_direct(self.plan.direct_va)
+
+    def _map_direct(self, base: int) -> None:
+        below, above = self.space.direct_shifts
+        pages: dict[int, int] = {}
+        for s in self.ram.segments:
+            shift = below if s.start < _4G else above
+            for pa in range(s.start >> shift << shift, s.start + s.size, 1 << shift):
+                pages[pa] = shift
+        for pa, shift in sorted(pages.items()):
+            self._want(base + pa, pa, 1 << shift, "data", shift)
+
+    def _map_msgbuf(self) -> None:
+        if self.plan.direct_va is not None and self.openbsd:
+            self.msgbuf_va = self.plan.direct_va + self.msgbuf_pa
+        else:
+            self.msgbuf_va = self.kernel.end + 3 * PAGE
+            self.unmapped.append((self.kernel.end, 3 * PAGE))
+            self._want(self.msgbuf_va, self.msgbuf_pa, self.plan.msgbuf_bytes, "data")
+        self.set("msgbufp", self.words.long(self.msgbuf_va), self.msgbuf_va)
+
+    def _map_page(self, va: int) -> None:
+        self._pages[va] = self._free.one()
+        self._want(va, self._pages[va], PAGE, "data")
+
+    def _map_stacks(self) -> None:
+        """Map the stacks of three threads, each above a guard page; the first is that of the thread that panicked."""
+        for i in range(3):
+            guard = self.plan.stack_va + i * (_STACK_PAGES + 1) * PAGE
+            self.unmapped.append((guard, PAGE))
+            for va in range(guard + PAGE, guard + (_STACK_PAGES + 1) * PAGE, PAGE):
+                self._map_page(va)
+
+    def _map_heap(self) -> None:
+        heap = self.plan.heap_va
+        for i in range(40):
+            if i % 9 == 5:
+                self.unmapped.append((heap + i * PAGE, PAGE))
+            else:
+                self._map_page(heap + i * PAGE)
+        # Frames in a row: a range that a reader should see as one.
+        run = heap + 0x40000
+        pa = self._free.run(4 * PAGE)
+        self._want(run, pa, 4 * PAGE, "data")
+        self._pages |= {run + i * PAGE: pa + i * PAGE for i in range(4)}
+        self._stale = heap + 0x50000
+        self.unmapped.append((self._stale, PAGE))
+        self.lost = heap + 0x1000000
+
+    def _write_tables(self) -> None:
+        first = self.ram.segments[0]
+        odd = Oddities((self.lost, first.start + first.size), (self._stale, 0x7A000))
+        tables = self.space.build(self.mapped, odd, self.machine.byteorder, self._free.alloc)
+        self.root = tables.root
+        for pa, data in tables.pages.items():
+            self.ram.write(pa, data)
+        for name, data in self.plan.variables(self.space, self.root, self.plan.ram).items():
+            self.set(name, data)
+
+    def used_ram(self) -> tuple[RamSeg, ...]:
+        """Return the frames that are in use, as a sparse dump lists them."""
+        used = {pa for start, size in self._used for pa in range(start, start + size, PAGE)} | self._free.given
+        runs: list[RamSeg] = []
+        for s in self.ram.segments:
+            for pa in (pa for pa in range(s.start, s.start + s.size, PAGE) if pa in used):
+                if runs and runs[-1].start + runs[-1].size == pa and pa != s.start:
+                    runs[-1] = RamSeg(runs[-1].start, runs[-1].size + PAGE)
+                else:
+                    runs.append(RamSeg(pa, PAGE))
+        return tuple(runs)
+
+    # -- stack and heap ----------------------------------------------------------------------------------------------
+
+    def poke(self, va: int, data: bytes) -> None:
+        """Write to the stacks or the heap."""
+        while data:
+            room = PAGE - va % PAGE
+            self.ram.write(self._pages[va - va % PAGE] + va % PAGE, data[:room])
+            va, data = va + room, data[room:]
+
+    def _fill_stack(self) -> None:
+        pcb, w = self.machine.pcb, self.words
+        assert pcb is not None
+        top = self.plan.stack_va + (_STACK_PAGES + 1) * PAGE - 0x100
+        trapframe = w.long_bytes * (len(self.plan.trapframe) or _TRAPFRAME)
+        pieces, self.frames, at = stack_chain(self.story.chain, self.returns, top, w, self.plan.user_fp, trapframe)
+        sp = min(pieces) - 0x40 - w.long_bytes * len(pcb.at_sp)
+        # What lies between the frames: pointers to this and that, and small numbers.
+        junk = [self.kernel.va("version"), *at.values(), self.plan.heap_va + 0x2340, self.kernel.va("hostname"), 0, 1]
+        for i, va in enumerate(range(sp - 0x400, top, w.long_bytes)):
+            self.poke(va, w.long(junk[i * 5 % len(junk)] if i % 3 else i % 7))
+        for va, data in pieces.items():
+            self.poke(va, data)
+        pc, fp = self.frames[0]
+        self.registers = {"pc": pc, pcb.sp: sp, pcb.fp: fp}
+        for i, name in enumerate(pcb.at_sp):
+            value = self.registers.setdefault(name, junk[i % len(junk)])
+            self.poke(sp + i * w.long_bytes, w.long(value))
+        saved = bytearray(pcb.size)
+        for name in (pcb.sp, pcb.fp):
+            offset, size = pcb.fields[name]
+            saved[offset : offset + size] = self.registers[name].to_bytes(size, self.machine.byteorder)
+        self.set("dumppcb", bytes(saved))
+        if self.plan.trapframe:
+            self._fill_ddb_regs(at)
+
+    def _fill_ddb_regs(self, frames: dict[str, int]) -> None:
+        """Save the registers at the trap that entered ddb (struct trapframe)."""
+        function, pc = next(iter(self.traps.items()))
+        names = self.plan.frame_registers
+        at_trap = {names["pc"]: pc, names["fp"]: frames[function], names["sp"]: frames[function] - 0x20}
+        at_trap |= self.plan.trap_registers
+        for register in self.plan.trapframe:
+            self.values[f"ddb_regs.{register}"] = at_trap.get(register, 0)
+        self.set("ddb_regs", self.words.long(*(at_trap.get(r, 0) for r in self.plan.trapframe)))
+
+    def _fill_heap(self) -> None:
+        """Write two lists to follow: file systems, and network interfaces with their output functions."""
+        w, heap = self.words, self.plan.heap_va
+        mounts = [(heap + 0x2340, "/"), (heap + 0x8A80, "/home"), (heap + 0x3100, "/var")]
+        self._link("mountlist", [va for va, _ in mounts])
+        for i, (va, where) in enumerate(mounts):
+            names = ("ffs", 16), (where, 32), (f"/dev/wd0{'ade'[i]}", 32)
+            self.poke(va + 2 * w.long_bytes, b"".join(text.encode().ljust(n, b"\0") for text, n in names))
+        nets = [(heap + 0xC800, self.plan.nic, "ether_output"), (heap + 0x6200, "lo0", "ip_output")]
+        self._link("ifnet", [va for va, _, _ in nets])
+        for va, name, output in nets:
+            self.poke(va + 2 * w.long_bytes, w.long(self.kernel.va(output)) + name.encode())
+        for i in range(15, 40):
+            if i % 9 != 5:
+                self.poke(heap + i * PAGE + 0x40 * i, LEFTOVERS[i % len(LEFTOVERS)].encode())
+
+    def _link(self, head: str, nodes: list[int]) -> None:
+        """Make a tail queue of them: each begins with the next one's address, and where the last one's points to it."""
+        for i, va in enumerate(nodes):
+            following = nodes[i + 1] if i + 1 < len(nodes) else 0
+            self.poke(va, self.words.long(following, nodes[i - 1] if i else self.kernel.va(head)))
+        self.set(head, self.words.long(nodes[0], nodes[-1]), nodes[0])
+
+    def where(self, pc: int) -> str:
+        """Name an address in text, as function+offset."""
+        symbol = max((s for s in self.kernel.symbols if s.value <= pc and s.kind in "Tt"), key=lambda s: s.value)
+        return f"{symbol.name}+{pc - symbol.value:#x}"
