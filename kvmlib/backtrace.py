@@ -1,4 +1,4 @@
-"""Where it happened: the registers that the dump code saved in ``dumppcb``, and the stack by the chain of frame pointers."""
+"""Where it happened: the registers that the dump code saved in ``dumppcb``, and the stack by its frame pointers."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _ENOUGH_FUNCTIONS = 50
 #: Bytes of text that may follow the last symbol.
 _LAST_FUNCTION = 1 << 16
 
-#: struct pcb of older kernels, to be tried where the registers at today's offsets can't be any. OpenBSD/i386 began it with
-#: a struct i386tss until it stopped switching tasks in hardware (machine/pcb.h, machine/tss.h).
+#: struct pcb of older kernels, to be tried where the registers at today's offsets can't be any. OpenBSD/i386 began it
+#: with a struct i386tss until it stopped switching tasks in hardware (machine/pcb.h, machine/tss.h).
 _OLDER: Mapping[str, tuple[Pcb, ...]] = {
     "openbsd/i386": (
         Pcb(104, {"cr3": (0x1C, 4), "esp": (0x38, 4), "ebp": (0x3C, 4)}, sp="esp", fp="ebp", at_sp=("pc",)),
@@ -98,7 +98,11 @@ def panic_registers(kd: Kvm) -> list[Register]:
         at = va - saved.values[pcb.sp]
         found.append(
             Register(
-                name, value, 8 * machine.long_bytes, f"{what}, on the stack at {pcb.sp}+{at:#x}", _return_name(kd, value)
+                name,
+                value,
+                8 * machine.long_bytes,
+                f"{what}, on the stack at {pcb.sp}+{at:#x}",
+                _return_name(kd, value),
             )
         )
     return found
@@ -125,10 +129,14 @@ def stack(kd: Kvm) -> Stack:
             return Stack((), f"the return address at {pcb.sp} {saved.values[pcb.sp]:#x}, {doubt}")
         frames.append(Frame(pc, fp, _return_name(kd, pc)))
     while len(frames) < FRAMES_MAX:
+        if fp % size:
+            return Stack(tuple(frames), f"the frame pointer {fp:#x} is not aligned, so it is none")
         try:
             older, pc = integer(kd, fp, size), integer(kd, fp + size, size)
         except KvmError as e:
             return Stack(tuple(frames), f"the frame at {fp:#x} can't be read: {e}")
+        if pc == 0:
+            return Stack(tuple(frames), "the chain ends here: the next return address is 0")
         if doubt := _not_text(pc, text):
             return Stack(tuple(frames), f"the return address in the frame at {fp:#x}, {doubt}")
         frames.append(Frame(pc, older, _return_name(kd, pc)))
@@ -136,7 +144,9 @@ def stack(kd: Kvm) -> Stack:
             return Stack(tuple(frames), "the chain ends here: the next frame pointer is 0")
         if older <= fp:
             why = "so it is a user process's, or damaged"
-            return Stack(tuple(frames), f"the next frame pointer, {older:#x}, does not lie above this one, {fp:#x}, {why}")
+            return Stack(
+                tuple(frames), f"the next frame pointer, {older:#x}, does not lie above this one, {fp:#x}, {why}"
+            )
         fp = older
     return Stack(tuple(frames), f"only the first {FRAMES_MAX} frames are followed")
 

@@ -1,4 +1,4 @@
-"""The kernel's message buffer: a ring of text that outlives the panic. Sources: sys/msgbuf.h, kern/subr_prf.c of both systems."""
+"""The kernel's message buffer: a ring of text that outlives the panic (sys/msgbuf.h, kern/subr_prf.c)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Ring:
     next: int
 
     def runs(self, start: int, end: int) -> list[tuple[int, int]]:
-        """Return the (va, bytes) of the text from index `start` up to index `end`, in one piece or, around the end, in two."""
+        """Return the (va, bytes) of the text from index `start` to `end`, in one piece or, around the end, in two."""
         pieces = [(start, end)] if start < end else [(start, self.size), (0, end)]
         return [(self.text_va + low, high - low) for low, high in pieces if low < high]
 

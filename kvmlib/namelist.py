@@ -153,15 +153,15 @@ def read_elf(path: str | os.PathLike[str], source: str | None = None) -> SymbolT
 
 def _open_kernel(path: str | os.PathLike[str]) -> BinaryIO:
     """Open a kernel file, unpacked in memory where savecore -z packed it."""
-    f = open(path, "rb")
-    if f.read(2) != b"\x1f\x8b":
-        f.seek(0)
-        return f
-    f.seek(0)
-    with f, gzip.GzipFile(fileobj=f) as packed:
+    with open(path, "rb") as f:
+        packed_file = f.read(2) == b"\x1f\x8b"
+    if not packed_file:
+        return open(path, "rb")
+    with gzip.open(path) as packed:
         unpacked = packed.read(_KERNEL_MAX + 1)
     if len(unpacked) > _KERNEL_MAX:
-        raise FormatError(f"{printable(os.fspath(path))} unpacks to more than {_KERNEL_MAX >> 20} MiB, too much for a kernel")
+        name = printable(os.fspath(path))
+        raise FormatError(f"{name} unpacks to more than {_KERNEL_MAX >> 20} MiB, too much for a kernel")
     return io.BytesIO(unpacked)
 
 

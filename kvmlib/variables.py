@@ -1,4 +1,4 @@
-"""The kernel's variables, read so that a damaged dump is an answer: bounded, and with the reason where there is none."""
+"""The kernel's variables, read so that a damaged dump is an answer: bounded, and with a reason where there is none."""
 
 from __future__ import annotations
 

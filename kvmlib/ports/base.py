@@ -114,8 +114,8 @@ class Machine:
         cpu_hdr: struct cpu_kcore_hdr (machine/kcore.h), or None where the system has none.
         ram: reads the RAM segments in the CPU data; None where physical address p lies p bytes into the memory data.
         segments_offset: where in the CPU data the array of RAM segments begins, in bytes.
-        evidence: for such machines: given ``read(pa, n)`` and the memory's size, a sentence about what proves that memory
-            begins where it is thought to, empty if nothing does.
+        evidence: for such machines: given ``read(pa, n)`` and the memory's size, a sentence about what proves
+            that memory begins where it is thought to, empty if nothing does.
         known_ram: for such machines: the ranges that the kernel's own variables say it dumped, empty if they don't.
         root: the page-table root's physical address in the CPU header, where it is there.
         mmu: sets up the translator.

@@ -57,7 +57,7 @@ def _mmu(m: Mmu) -> Translator:
 
 
 def _evidence(read: ReadPhysical, size: int) -> str:
-    """Look for a page directory that maps itself (PDSLOT_PTE, pmap.h): only at the right place does it hold its own address."""
+    """Look for a page directory that maps itself (PDSLOT_PTE, pmap.h): it holds its own address."""
     for at in range(0, min(size, EVIDENCE_RANGE), _PIECE):
         piece = read(at, min(_PIECE + 4 * PAGE, size - at))
         for i in range(0, min(_PIECE, len(piece) - PAGE + 1), PAGE):

@@ -1,0 +1,105 @@
+"""kvmdump: the library for scripts, pipes and terminals that can do nothing."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+
+def _number(text: str) -> int:
+    try:
+        value = int(text, 0)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number: decimal or 0x... was expected") from None
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is negative")
+    return value
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the command line's parser."""
+    from kvmlib import __version__
+
+    p = argparse.ArgumentParser(
+        prog="kvmdump",
+        description="Find, read, save and invalidate OpenBSD and NetBSD kernel crash dumps of any machine.",
+    )
+    p.add_argument("--version", action="version", version=f"kvmdump {__version__}")
+    commands = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, text: str, dump: bool = True) -> argparse.ArgumentParser:
+        c = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        c.add_argument("--json", action="store_true", help="print JSON")
+        if dump:
+            c.add_argument("dump", metavar="DUMP", help="a saved core, an image, or a device")
+            c.add_argument("-N", dest="system", metavar="system", help="the kernel file")
+            c.add_argument(
+                "-o", dest="dump_off", metavar="dump_off", type=_number, help="where the header is, in bytes"
+            )
+        if dump or name == "find":
+            c.add_argument("-m", dest="machine", metavar="machine", help="os/arch, where the evidence does not tell")
+        return c
+
+    command("find", "list every plausible dump header", dump=False).add_argument("image", metavar="IMAGE")
+    command("info", "report what the dump is and what the kernel said")
+    command("translate", "walk the page tables, step by step").add_argument(
+        "va", metavar="VA", nargs="+", help="0x..., symbol or symbol+offset"
+    )
+    c = command("read", "print memory as hexdump -C does")
+    c.add_argument("va", metavar="VA", help="0x..., symbol or symbol+offset")
+    c.add_argument("length", metavar="LENGTH", type=_number, help="bytes")
+    c.add_argument("-w", dest="write", metavar="FILE", help="write the raw bytes to a new FILE, or to stdout with -")
+    command("map", "list the mapped ranges of the kernel's address space")
+    command("dmesg", "print the kernel's message buffer")
+    c = command("symbols", "list the kernel's symbols")
+    c.add_argument("pattern", metavar="PATTERN", nargs="?", help="a part of the name, or a pattern with * and ?")
+    c.add_argument("--elf", metavar="FILE", help="write the symbols to a new ELF file instead")
+    c = command("save", "save the dump as savecore(8) does")
+    c.add_argument("directory", metavar="DIRECTORY")
+    c.add_argument("-z", dest="compress", action="store_true", help="compress with gzip")
+    c.add_argument("-f", dest="force", action="store_true", help="save although something speaks against it")
+    c = command("inval", "clear dumpmag, so that savecore(8) does not save the dump again")
+    c.add_argument("--yes", action="store_true", help="do not ask")
+    c.add_argument("--record", metavar="FILE", help="where the undo record goes; without it, beside you as NAME.undo")
+    c.add_argument("--undo", metavar="FILE", help="put back what the undo record FILE says")
+    c = command("sample", "make a sample dump and its kernel", dump=False)
+    c.add_argument("machine_name", metavar="MACHINE", help="os/arch[-variant], or all")
+    c.add_argument("directory", metavar="DIRECTORY")
+    command("machines", "list the machines whose dumps can be read", dump=False)
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run kvmdump; returns the exit status: 0 done, 1 it could not, 2 usage."""
+    try:
+        a = parser().parse_args(argv)
+    except SystemExit as e:
+        return e.code if isinstance(e.code, int) else 2
+    from kvmlib import commands
+    from kvmlib.errors import KvmError
+    from kvmlib.text import printable
+
+    run = {"map": commands.map_, "machines": commands.list_machines}.get(a.command) or getattr(commands, a.command)
+    try:
+        status: int = run(a)
+        sys.stdout.flush()
+        return status
+    except KvmError as e:
+        message = str(e)
+    except BrokenPipeError:
+        # The reader has seen enough. Python must not complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as e:
+        message = f"{e.filename}: {e.strerror}" if e.filename else str(e.strerror or e)
+    except KeyboardInterrupt:
+        print("kvmdump: interrupted", file=sys.stderr)
+        return 130
+    print(f"kvmdump: {printable(message)}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

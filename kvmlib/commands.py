@@ -1,0 +1,347 @@
+"""kvmdump's commands: each asks the library, prints text or JSON, and returns the exit status."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from kvmlib.errors import KvmError
+from kvmlib.hexdump import hexdump
+from kvmlib.kvm import Kvm
+from kvmlib.ports import machines
+from kvmlib.text import printable
+
+_KINDS = {
+    "unmapped": "not mapped",
+    "not_in_dump": "mapped, not in the dump",
+    "truncated": "mapped, behind the end of the file",
+}
+#: Bytes that ``read`` prints at a time.
+_PIECE = 1 << 20
+
+
+def _open(a: argparse.Namespace) -> Kvm:
+    from kvmlib.search import open as open_dump
+
+    return open_dump(a.dump, system=a.system, machine=a.machine, dump_off=a.dump_off)
+
+
+def _show(a: argparse.Namespace, data: Any, text: str) -> None:
+    if a.json:
+        json.dump(data, sys.stdout, indent=1)
+        print()
+    elif text:
+        print(text)
+
+
+def _digits(kd: Kvm) -> int:
+    return kd.translator.bits // 4
+
+
+def find(a: argparse.Namespace) -> int:
+    """Print every candidate header."""
+    from kvmlib.report import find_data, find_text
+    from kvmlib.search import find as find_dumps
+
+    found = find_dumps(a.image, a.machine)
+    _show(a, find_data(found), find_text(found))
+    if not found:
+        raise KvmError(f"no dump header in {printable(a.image)}")
+    return 0
+
+
+def info(a: argparse.Namespace) -> int:
+    """Print the report."""
+    from kvmlib.report import info_data, report_text
+
+    with _open(a) as kd:
+        _show(a, info_data(kd) if a.json else None, "" if a.json else report_text(kd))
+    return 0
+
+
+def translate(a: argparse.Namespace) -> int:
+    """Print the page walk of each address."""
+    from kvmlib.report import step_data, walk_text
+
+    rows, texts, failed = [], [], []
+    with _open(a) as kd:
+        for word in a.va:
+            va = kd.address(word)
+            steps = kd.walk(va)
+            row: dict[str, Any] = {"va": va, "symbol": kd.describe(va) or None, "steps": [step_data(s) for s in steps]}
+            text = walk_text(va, kd.describe(va), steps)
+            row |= {"pa": None, "size": None, "offset": None, "error": None}
+            try:
+                row["pa"], row["size"] = kd.kvatop(va)
+                row["offset"] = kd.pa2off(row["pa"])
+                text += f"\n  pa {row['pa']:#x}, {row['size']} bytes left in the page, file offset {row['offset']:#x}"
+            except KvmError as e:
+                row["error"] = printable(str(e))
+                failed.append(str(e))
+            rows.append(row)
+            texts.append(text)
+    _show(a, rows, "\n".join(texts))
+    if failed:
+        raise KvmError(failed[0])
+    return 0
+
+
+def read(a: argparse.Namespace) -> int:
+    """Print memory as a hexdump, or write it raw."""
+    with _open(a) as kd:
+        va = kd.address(a.va)
+        if a.write is not None:
+            return _write_raw(a, kd.read(va, a.length))
+        if a.json:
+            found = list(kd.spans(va, a.length))
+            spans = [
+                {
+                    "va": s.va,
+                    "size": s.size,
+                    "kind": s.kind,
+                    "pa": s.pa,
+                    "offset": s.offset,
+                    "hex": s.data and s.data.hex(),
+                }
+                for s in found
+            ]
+            _show(a, spans, "")
+            missing = a.length - sum(s.size for s in found if s.kind == "present")
+        else:
+            missing = _print_memory(kd, va, a.length)
+        if missing:
+            raise KvmError(f"{missing} of {a.length} bytes at va {va:#x} are not there")
+    return 0
+
+
+def _print_memory(kd: Kvm, va: int, length: int) -> int:
+    digits, missing, end = _digits(kd), 0, va + length
+    while va < end:
+        run = bytearray()
+        start = va
+        hole = None
+        for span in kd.spans(va, min(_PIECE, end - va)):
+            if span.data is None:
+                hole = span
+                break
+            run += span.data
+            va += span.size
+        for line in hexdump(bytes(run), start, digits, end=hole is not None or va == end):
+            print(line)
+        if hole is not None:
+            # A hole may be larger than a piece: ask for all of it at once.
+            size = next(iter(kd.spans(va, end - va))).size
+            print(f"{va:0{digits}x}  -- {size} bytes {_KINDS[hole.kind]} --")
+            missing += size
+            va += size
+    return missing
+
+
+def _write_raw(a: argparse.Namespace, data: bytes) -> int:
+    if a.write == "-":
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+        return 0
+    try:
+        with open(a.write, "xb") as f:
+            f.write(data)
+    except OSError as e:
+        raise KvmError(f"cannot write {printable(a.write)}: {e.strerror}") from e
+    _show(a, {"file": printable(a.write), "bytes": len(data)}, f"{len(data)} bytes written to {printable(a.write)}")
+    return 0
+
+
+def map_(a: argparse.Namespace) -> int:
+    """Print the mapped ranges."""
+    from kvmlib.report import mapping_data, mapping_text
+
+    with _open(a) as kd:
+        ranges = kd.mappings()
+        if a.json:
+            _show(a, [mapping_data(m) for m in ranges], "")
+            return 0
+        digits, count = _digits(kd), 0
+        for count, m in enumerate(ranges, 1):  # noqa: B007 (counted for the check below)
+            print(mapping_text(m, digits))
+        if not count:
+            raise KvmError(_nothing_mapped(kd))
+    return 0
+
+
+def _nothing_mapped(kd: Kvm) -> str:
+    try:
+        kd.kvatop(0)
+    except KvmError as e:
+        return f"nothing is mapped: {e}"
+    return "nothing is mapped"
+
+
+def dmesg(a: argparse.Namespace) -> int:
+    """Print the kernel's messages."""
+    from kvmlib.msgbuf import messages
+
+    with _open(a) as kd:
+        found = messages(kd)
+        _show(a, {"text": found.text, "source": printable(found.source), "va": found.va}, found.text.rstrip("\n"))
+    return 0
+
+
+def symbols(a: argparse.Namespace) -> int:
+    """Print the symbols, all or those that match."""
+    from kvmlib.report import symbol_data, symbol_text
+
+    with _open(a) as kd:
+        if not len(kd.symbols):
+            raise KvmError(f"there are no symbols: {printable(kd.symbols.source).removeprefix('none: ')}")
+        if a.elf is not None:
+            return _write_elf(a, kd)
+        found = kd.symbols.match(a.pattern) if a.pattern else list(kd.symbols)
+        digits = _digits(kd)
+        _show(a, [symbol_data(s) for s in found], "" if a.json else "\n".join(symbol_text(s, digits) for s in found))
+        if not found:
+            raise KvmError(f"no symbol of {printable(kd.symbols.source)} matches {printable(repr(a.pattern))}")
+    return 0
+
+
+def _write_elf(a: argparse.Namespace, kd: Kvm) -> int:
+    from kvmlib.elfwriter import write_elf
+
+    assert kd.machine is not None
+    m = kd.machine
+    found = kd.symbols.match(a.pattern) if a.pattern else list(kd.symbols)
+    data = write_elf(found, elf_machine=m.elf_machine, bits=m.long_bytes * 8, byteorder=m.byteorder)
+    try:
+        with open(a.elf, "xb") as f:
+            f.write(data)
+    except OSError as e:
+        raise KvmError(f"cannot write {printable(a.elf)}: {e.strerror}") from e
+    _show(a, {"file": printable(a.elf), "symbols": len(found)}, f"{len(found)} symbols written to {printable(a.elf)}")
+    return 0
+
+
+def save(a: argparse.Namespace) -> int:
+    """Save the dump as savecore(8) would."""
+    from kvmlib.report import plain
+    from kvmlib.savecore import plan_save
+    from kvmlib.savecore import save as save_dump
+
+    with _open(a) as kd:
+        plan = plan_save(kd, a.directory, compress=a.compress)
+        for warning in plan.warnings:
+            print(f"kvmdump: warning: {printable(warning)}", file=sys.stderr)
+        if plan.refusal and not a.force:
+            raise KvmError(f"{plan.refusal}; -f saves all the same")
+        with _progress() as progress:
+            done = save_dump(kd, a.directory, compress=a.compress, force=a.force, progress=progress)
+        for warning in done.warnings:
+            print(f"kvmdump: warning: {printable(warning)}", file=sys.stderr)
+        kernel = f"\nkernel  {printable(done.kernel)}" if done.kernel else "\nkernel  none: no kernel file is known"
+        data = plain({"core": done.core, "kernel": done.kernel, "bytes": done.bytes, "number": done.number})
+        _show(a, data, f"core    {printable(done.core)}  ({done.bytes} bytes){kernel}")
+    return 0
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None] | None]:
+    """Yield a callback that draws a line on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from humanize import naturalsize, precisedelta
+
+    begin = time.monotonic()
+
+    def draw(done: int, total: int) -> None:
+        spent = max(time.monotonic() - begin, 1e-6)
+        rate = done / spent
+        left = precisedelta(int((total - done) / rate)) if rate else "?"
+        sizes = f"{naturalsize(done, binary=True)} of {naturalsize(total, binary=True)}"
+        print(
+            f"\r{sizes}, {naturalsize(rate, binary=True)}/s, {left} left".ljust(78), end="", file=sys.stderr, flush=True
+        )
+
+    try:
+        yield draw
+    finally:
+        print("\r".ljust(79) + "\r", end="", file=sys.stderr, flush=True)
+
+
+def inval(a: argparse.Namespace) -> int:
+    """Clear dumpmag, after asking; or put it back."""
+    from kvmlib.undo import undo, write_record
+
+    if a.undo is not None:
+        done = undo(a.undo, a.dump)
+        _show_inval(a, done.offset, done.before, done.after, None)
+        return 0
+    with _open(a) as kd:
+        mag = kd.dumpmag()
+        place = (
+            f"{printable(kd.path)}: dumpmag, {len(mag.data)} bytes at file offset {mag.offset:#x}: "
+            f"{mag.data.hex()} now, {bytes(len(mag.data)).hex()} after"
+        )
+        assert kd.reading is not None
+        offset = None if kd.form == "savecore" else kd.reading.headers.offset
+        symbols_, machine = kd.symbols, kd.machine
+        if mag.state == "fresh" and not a.yes and not _confirmed(place):
+            raise KvmError("nothing was written")
+        with Kvm(kd.path, system=symbols_, machine=machine, write=True) as writer:
+            if offset is not None:
+                writer.dump_mkheader(offset)
+            record = None
+            if mag.state == "fresh":
+                record = write_record(writer, mag, a.record or _record_name(kd.path))
+            try:
+                done = writer.dump_inval()
+            except KvmError:
+                if record is not None:
+                    Path(record).unlink(missing_ok=True)
+                raise
+    _show_inval(a, done.offset, done.before, done.after, record)
+    return 0
+
+
+def _confirmed(place: str) -> bool:
+    if not sys.stdin.isatty():
+        raise KvmError(f"{place}; say --yes to do it without being asked, nothing was written")
+    return input(f"{place}\nClear it? [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _record_name(dump: str) -> str:
+    """Return a free name in the current directory."""
+    stem = f"{Path(dump).name}.undo"
+    return next(name for i in range(10000) if not Path(name := f"{stem}{f'.{i}' if i else ''}").exists())
+
+
+def _show_inval(a: argparse.Namespace, offset: int, before: bytes, after: bytes, record: str | None) -> None:
+    text = f"offset  {offset:#x}\nbefore  {before.hex()}\nafter   {after.hex()}"
+    shown = None if record is None else printable(record)
+    if shown:
+        text += f"\nundo    kvmdump inval {printable(a.dump)} --undo {shown}"
+    _show(a, {"offset": offset, "before": before.hex(), "after": after.hex(), "record": shown}, text)
+
+
+def sample(a: argparse.Namespace) -> int:
+    """Make sample dumps."""
+    from kvmlib.sample import make_sample, sample_names
+
+    names: Iterable[str] = sample_names() if a.machine_name == "all" else (a.machine_name,)
+    Path(a.directory).mkdir(parents=True, exist_ok=True)
+    made = [make_sample(name, a.directory) for name in names]
+    data = [{"name": s.name, "image": printable(s.image), "kernel": printable(s.kernel)} for s in made]
+    _show(a, data, "\n".join(f"{printable(s.image)}  {s.name}" for s in made))
+    return 0
+
+
+def list_machines(a: argparse.Namespace) -> int:
+    """Print the machines."""
+    from kvmlib.report import machine_data, machines_text
+
+    _show(a, [machine_data(m) for m in machines()], machines_text(machines()))
+    return 0

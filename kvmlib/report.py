@@ -1,0 +1,221 @@
+"""What kvmdump prints, as plain data for JSON and as text for people; reading is done elsewhere."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from collections.abc import Mapping as MappingType
+from dataclasses import asdict
+from typing import Any
+
+from kvmlib.backtrace import Stack, panic_registers, stack
+from kvmlib.errors import KvmError
+from kvmlib.kvm import Kvm
+from kvmlib.msgbuf import messages
+from kvmlib.namelist import Symbol
+from kvmlib.panic import Fact, summary
+from kvmlib.ports.base import Machine, Register
+from kvmlib.search import Candidate
+from kvmlib.text import printable
+from kvmlib.translate import Mapping, Step
+
+#: Columns of a rescue console, and of a mail that is quoted once.
+WIDTH = 79
+_LABEL = 10
+_LAST_MESSAGES = 15
+
+
+def info_data(kd: Kvm) -> dict[str, Any]:
+    """Return all that ``kvmdump info`` knows, for JSON; what isn't known is null."""
+    found = summary(kd)
+    assert kd.reading is not None
+    assert kd.machine is not None
+    assert kd.kcore_hdr is not None
+    return {
+        "path": printable(kd.path),
+        "machine": kd.machine.name,
+        "machine_reasons": [printable(r) for r in kd.reading.reasons],
+        "runners_up": [{"machine": r.machine.name, "score": r.score} for r in kd.runners_up],
+        "form": kd.form,
+        "header_off": kd.reading.headers.offset,
+        "dump_off": kd.dump_off,
+        "kcore_hdr": asdict(kd.kcore_hdr),
+        "cpu_hdr": dict(kd.cpu_hdr),
+        "registers": [_register_data(r) for r in kd.registers],
+        "segments": [asdict(s) for s in kd.segments],
+        "ram": [asdict(s) for s in kd.ram],
+        "state": {"verdict": found.state.verdict, "reasons": [printable(r) for r in found.state.reasons]},
+        "complete": found.state.complete,
+        "symbols": {"source": printable(kd.symbols.source), "count": len(kd.symbols)},
+        "version": found.version,
+        "panic": found.panic,
+        "crashed": found.crashed.isoformat() if found.crashed else None,
+        "dumpmag": None if found.dumpmag is None else {k: getattr(found.dumpmag, k) for k in ("va", "value", "state")},
+        "facts": [asdict(f) for f in found.facts],
+        "panic_registers": [_register_data(r) for r in _registers(kd)],
+        "stack": _stack_data(kd),
+    }
+
+
+def _register_data(r: Register) -> dict[str, Any]:
+    return asdict(r)
+
+
+def _registers(kd: Kvm) -> list[Register]:
+    try:
+        return panic_registers(kd)
+    except KvmError:
+        return []
+
+
+def _stack(kd: Kvm) -> Stack:
+    try:
+        return stack(kd)
+    except KvmError as e:
+        return Stack((), str(e))
+
+
+def _stack_data(kd: Kvm) -> dict[str, Any]:
+    found = _stack(kd)
+    return {"frames": [asdict(f) for f in found.frames], "end": printable(found.end)}
+
+
+def report_text(kd: Kvm) -> str:
+    """Return the report of a dump: what ``kvmdump info`` prints, at most 79 columns wide."""
+    lines: list[str] = []
+    for fact in summary(kd).facts:
+        lines += _fact_lines(fact)
+    lines += _register_lines("CORE_CPU", kd.registers)
+    lines += _register_lines("DUMPPCB", _registers(kd))
+    lines += _stack_lines(_stack(kd))
+    lines += _message_lines(kd)
+    return "\n".join(lines)
+
+
+def _labelled(label: str, text: str) -> list[str]:
+    indent = " " * _LABEL
+    return textwrap.wrap(
+        printable(text), WIDTH, initial_indent=f"{label:<{_LABEL}}", subsequent_indent=indent, break_on_hyphens=False
+    )
+
+
+def _fact_lines(fact: Fact) -> list[str]:
+    return _labelled(fact.label, f"{fact.text}  [{fact.source}]" if fact.source else fact.text)
+
+
+def _register_lines(label: str, registers: Iterable[Register]) -> list[str]:
+    lines = []
+    for r in registers:
+        text = f"{r.name:<9}{r.value:#0{r.width // 4 + 2}x}" + (f"  {r.decoded}" if r.decoded else "")
+        lines += _labelled(label, text)
+        label = ""
+    return lines
+
+
+def _stack_lines(found: Stack) -> list[str]:
+    lines, label = [], "STACK"
+    for i, f in enumerate(found.frames):
+        lines += _labelled(label, f"#{i:<3}{f.pc:#x}  {f.where}")
+        label = ""
+    return lines + _labelled(label, f"ends: {found.end}" if found.frames else f"not known: {found.end}")
+
+
+def _message_lines(kd: Kvm) -> list[str]:
+    try:
+        text = messages(kd).lines
+    except KvmError as e:
+        return _labelled("MESSAGES", f"not known: {e}")
+    lines = [f"MESSAGES  the last of {len(text)} lines (kvmdump dmesg prints all):"]
+    for line in text[-_LAST_MESSAGES:]:
+        lines += textwrap.wrap(printable(line, "\t"), WIDTH - 2, initial_indent="  ", subsequent_indent="    ") or [""]
+    return lines
+
+
+# -- the other commands --------------------------------------------------------------------------------------------
+
+
+def find_data(found: Sequence[Candidate]) -> list[dict[str, Any]]:
+    """Return the candidates, for JSON."""
+    return [{**asdict_flat(c), "machine": c.machine.name, "reasons": [printable(r) for r in c.reasons]} for c in found]
+
+
+def asdict_flat(c: Candidate) -> dict[str, Any]:
+    """Return a candidate's plain numbers."""
+    return {"offset": c.offset, "score": c.score, "length": c.length, "form": c.form}
+
+
+def find_text(found: Sequence[Candidate]) -> str:
+    """Return the candidates, best first, with the reasons below each."""
+    lines = []
+    for c in found:
+        lines.append(f"{c.offset:#x}  {c.machine.name}  score {c.score}  {c.form}, {c.length} bytes")
+        for reason in c.reasons:
+            lines += textwrap.wrap(printable(reason), WIDTH, initial_indent="    ", subsequent_indent="      ")
+    return "\n".join(lines)
+
+
+def step_data(step: Step) -> dict[str, Any]:
+    """Return one step of a page walk, for JSON."""
+    return asdict(step)
+
+
+def walk_text(va: int, name: str, steps: Sequence[Step]) -> str:
+    """Return a page walk, a level at a time."""
+    lines = [f"va {va:#x}" + (f"  {name}" if name else "")]
+    for step in steps:
+        if step.table_pa is not None:
+            low, high = step.shift, step.shift + step.bits - 1
+            lines.append(f"  {step.name} at pa {step.table_pa:#x}: entry {step.index} (va bits {high} to {low})")
+            where = f"file offset {step.entry_offset:#x}" if step.entry_offset is not None else "not in the file"
+            value = "unreadable" if step.entry is None else f"{step.entry:#x}"
+            flags = f"  {' '.join(step.flags)}" if step.flags else ""
+            lines.append(f"    at pa {step.entry_pa:#x}, {where}: {value}{flags}")
+        lines += textwrap.wrap(printable(step.note), WIDTH, initial_indent="    -> ", subsequent_indent="       ")
+    return "\n".join(lines)
+
+
+def mapping_data(m: Mapping) -> dict[str, Any]:
+    """Return a mapped range, for JSON."""
+    return {"va": m.va, "pa": m.pa, "size": m.size, "flags": list(m.flags)}
+
+
+def mapping_text(m: Mapping, digits: int) -> str:
+    """Return a mapped range in a line."""
+    return f"{m.va:0{digits}x}-{m.va + m.size - 1:0{digits}x}  pa {m.pa:0{digits}x}  {m.size:>14}  {' '.join(m.flags)}"
+
+
+def symbol_data(s: Symbol) -> dict[str, Any]:
+    """Return a symbol, for JSON."""
+    return {"name": printable(s.name), "value": s.value, "size": s.size, "kind": s.kind}
+
+
+def symbol_text(s: Symbol, digits: int) -> str:
+    """Return a symbol as nm(1) prints it."""
+    return f"{s.value:0{digits}x} {s.kind} {printable(s.name)}"
+
+
+def machine_data(m: Machine) -> dict[str, Any]:
+    """Return a machine, for JSON."""
+    return {
+        "name": m.name,
+        "os": m.os,
+        "arch": m.arch,
+        "mid": m.mid,
+        "byteorder": m.byteorder,
+        "long_bytes": m.long_bytes,
+        "page_size": m.page_size,
+        "translator": m.translator,
+    }
+
+
+def machines_text(found: Iterable[Machine]) -> str:
+    """Return the table of machines."""
+    rows = [("machine", "mid", "order", "long", "page", "translator")]
+    rows += [(m.name, str(m.mid), m.byteorder, str(m.long_bytes), str(m.page_size), m.translator) for m in found]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def plain(values: MappingType[str, Any]) -> dict[str, Any]:
+    """Return values with every text made printable, for JSON."""
+    return {k: printable(v) if isinstance(v, str) else v for k, v in values.items()}
