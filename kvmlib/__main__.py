@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -73,10 +74,16 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run kvmdump; returns the exit status: 0 done, 1 it could not, 2 usage."""
+    p = parser()
     try:
-        a = parser().parse_args(argv)
+        a = p.parse_args(argv)
+        if a.command == "read" and a.write == "-" and a.json:
+            p.error("raw bytes and JSON can't both go to stdout: give -w a FILE")
     except SystemExit as e:
         return e.code if isinstance(e.code, int) else 2
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names and messages may hold letters that this terminal's encoding doesn't have.
+        sys.stdout.reconfigure(errors="backslashreplace")
     from kvmlib import commands
     from kvmlib.errors import KvmError
     from kvmlib.text import printable

@@ -17,13 +17,15 @@ FRAMES_MAX = 64
 _ENOUGH_FUNCTIONS = 50
 #: Bytes of text that may follow the last symbol.
 _LAST_FUNCTION = 1 << 16
+#: No function is longer than this. Where few symbols are known, the one before an address need not be its function.
+_FUNCTION_MAX = 1 << 15
+#: What panic(9) is at most, where its symbol has no size.
+_PANIC_MAX = 1 << 10
 
 #: struct pcb of older kernels, to be tried where the registers at today's offsets can't be any. OpenBSD/i386 began it
 #: with a struct i386tss until it stopped switching tasks in hardware (machine/pcb.h, machine/tss.h).
 _OLDER: Mapping[str, tuple[Pcb, ...]] = {
-    "openbsd/i386": (
-        Pcb(104, {"cr3": (0x1C, 4), "esp": (0x38, 4), "ebp": (0x3C, 4)}, sp="esp", fp="ebp", at_sp=("pc",)),
-    ),
+    "openbsd/i386": (Pcb(104, {"cr3": (0x1C, 4), "esp": (0x38, 4), "ebp": (0x3C, 4)}, sp="esp", fp="ebp"),),
 }
 
 
@@ -49,28 +51,22 @@ class Stack:
     Attributes:
         frames: what could be followed.
         end: why it stops there, a sentence without its full stop.
+        panicked: the frame that called panic(9), None where that isn't on the stack.
     """
 
     frames: tuple[Frame, ...]
     end: str
-
-    @property
-    def panicked(self) -> Frame | None:
-        """The frame that called panic(9), where that is on the stack."""
-        names = [f.where.partition("+")[0] for f in self.frames]
-        last = max((i for i, name in enumerate(names) if name.lstrip("_") in ("panic", "vpanic")), default=None)
-        return self.frames[last + 1] if last is not None and last + 1 < len(self.frames) else None
+    panicked: Frame | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Saved:
-    """dumppcb, taken apart: its place, its layout, the registers in it and on the stack, and why some are missing."""
+    """dumppcb, taken apart: its place, its layout, the registers in it, and those on the stack with their places."""
 
     va: int
     pcb: Pcb
     values: Mapping[str, int]
     on_stack: Mapping[str, tuple[int, int]]
-    missing: str
 
 
 def panic_registers(kd: Kvm) -> list[Register]:
@@ -102,7 +98,7 @@ def panic_registers(kd: Kvm) -> list[Register]:
                 value,
                 8 * machine.long_bytes,
                 f"{what}, on the stack at {pcb.sp}+{at:#x}",
-                _return_name(kd, value),
+                _return_name(kd, value) if name == "pc" else kd.describe(value),
             )
         )
     return found
@@ -116,39 +112,45 @@ def stack(kd: Kvm) -> Stack:
         KvmError: this machine's kernel saves no registers, or they can't be read.
     """
     saved = _saved(kd)
+    frames: list[Frame] = []
+    end = _follow(kd, saved, frames)
+    panics = [s for s in (kd.symbols.get("panic"), kd.symbols.get("vpanic")) if s is not None]
+    inside = [i for i, f in enumerate(frames) if any(0 < f.pc - s.value <= (s.size or _PANIC_MAX) for s in panics)]
+    outer = frames[inside[-1] + 1 :] if inside else []
+    return Stack(tuple(frames), end, outer[0] if outer else None)
+
+
+def _follow(kd: Kvm, saved: _Saved, frames: list[Frame]) -> str:
+    """Add the frames to `frames`; return why they end."""
     pcb, size = saved.pcb, machine_of(kd).long_bytes
     fp = saved.values.get(pcb.fp, 0)
     if fp == 0:
-        return Stack((), f"dumppcb at va {saved.va:#x} holds no frame pointer: the dump code did not get to save it")
+        return f"dumppcb at va {saved.va:#x} holds no frame pointer: the dump code did not get to save it"
     text = _text_range(kd)
-    frames: list[Frame] = []
-    pc = saved.on_stack["pc"][1] if "pc" in saved.on_stack else None
-    if pc is not None:
-        doubt = _not_text(pc, text)
-        if doubt:
-            return Stack((), f"the return address at {pcb.sp} {saved.values[pcb.sp]:#x}, {doubt}")
+    at, pc = saved.on_stack.get("pc", (0, 0))
+    if pc:
+        if doubt := _not_text(pc, text):
+            return f"the return address at va {at:#x}, {doubt}"
         frames.append(Frame(pc, fp, _return_name(kd, pc)))
     while len(frames) < FRAMES_MAX:
         if fp % size:
-            return Stack(tuple(frames), f"the frame pointer {fp:#x} is not aligned, so it is none")
+            return f"the frame pointer {fp:#x} is not aligned, so it is none"
         try:
             older, pc = integer(kd, fp, size), integer(kd, fp + size, size)
         except KvmError as e:
-            return Stack(tuple(frames), f"the frame at {fp:#x} can't be read: {e}")
+            return f"the frame at {fp:#x} can't be read: {e}"
         if pc == 0:
-            return Stack(tuple(frames), "the chain ends here: the next return address is 0")
+            return "the chain ends here: the next return address is 0"
         if doubt := _not_text(pc, text):
-            return Stack(tuple(frames), f"the return address in the frame at {fp:#x}, {doubt}")
+            return f"the return address in the frame at {fp:#x}, {doubt}"
         frames.append(Frame(pc, older, _return_name(kd, pc)))
         if older == 0:
-            return Stack(tuple(frames), "the chain ends here: the next frame pointer is 0")
+            return "the chain ends here: the next frame pointer is 0"
         if older <= fp:
             why = "so it is a user process's, or damaged"
-            return Stack(
-                tuple(frames), f"the next frame pointer, {older:#x}, does not lie above this one, {fp:#x}, {why}"
-            )
+            return f"the next frame pointer, {older:#x}, does not lie above this one, {fp:#x}, {why}"
         fp = older
-    return Stack(tuple(frames), f"only the first {FRAMES_MAX} frames are followed")
+    return f"only the first {FRAMES_MAX} frames are followed"
 
 
 def _layouts(machine: Machine) -> tuple[Pcb, ...]:
@@ -172,14 +174,13 @@ def _saved(kd: Kvm) -> _Saved:
         raise errors[0]
     pcb, values = next((r for r in read if _is_stack(kd, r[1][r[0].sp]) and _is_stack(kd, r[1][r[0].fp])), read[0])
     on_stack: dict[str, tuple[int, int]] = {}
-    missing = ""
     try:
         for i, name in enumerate(pcb.at_sp if values[pcb.sp] else ()):
             at = values[pcb.sp] + i * machine.long_bytes
             on_stack[name] = at, integer(kd, at, machine.long_bytes)
-    except KvmError as e:
-        missing = str(e)
-    return _Saved(va, pcb, values, on_stack, missing)
+    except KvmError:
+        pass  # What can't be read is left out.
+    return _Saved(va, pcb, values, on_stack)
 
 
 def _is_stack(kd: Kvm, va: int) -> bool:
@@ -209,7 +210,7 @@ def _not_text(pc: int, text: tuple[int, int] | None) -> str:
 
 def _return_name(kd: Kvm, pc: int) -> str:
     """Name a return address: behind the last call of a function that never gets there the next function begins."""
-    found, before = kd.symbols.at(pc), kd.symbols.at(pc - 1)
-    if found is not None and found[1] == 0 and before is not None and kd.describe(pc - 1):
-        return f"{printable(before[0].name)}+{before[1] + 1:#x}"
-    return kd.describe(pc)
+    found = kd.symbols.at(pc - 1)
+    if found is None or found[1] >= max(found[0].size, _FUNCTION_MAX):
+        return ""
+    return f"{printable(found[0].name)}+{found[1] + 1:#x}"

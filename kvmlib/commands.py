@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kvmlib.errors import KvmError
-from kvmlib.hexdump import hexdump
+from kvmlib.errors import KvmError, ReadOnlyError
+from kvmlib.hexdump import Hexdump
 from kvmlib.kvm import Kvm
+from kvmlib.namelist import Symbol
 from kvmlib.ports import machines
 from kvmlib.text import printable
 
@@ -22,8 +24,6 @@ _KINDS = {
     "not_in_dump": "mapped, not in the dump",
     "truncated": "mapped, behind the end of the file",
 }
-#: Bytes that ``read`` prints at a time.
-_PIECE = 1 << 20
 
 
 def _open(a: argparse.Namespace) -> Kvm:
@@ -96,6 +96,9 @@ def read(a: argparse.Namespace) -> int:
     """Print memory as a hexdump, or write it raw."""
     with _open(a) as kd:
         va = kd.address(a.va)
+        top = 1 << kd.translator.bits
+        if not 0 <= va < top or a.length > top - va:
+            raise KvmError(f"{a.length} bytes at {va:#x} reach out of the machine's {kd.translator.bits}-bit addresses")
         if a.write is not None:
             return _write_raw(a, kd.read(va, a.length))
         if a.json:
@@ -121,30 +124,26 @@ def read(a: argparse.Namespace) -> int:
 
 
 def _print_memory(kd: Kvm, va: int, length: int) -> int:
-    digits, missing, end = _digits(kd), 0, va + length
-    while va < end:
-        run = bytearray()
-        start = va
-        hole = None
-        for span in kd.spans(va, min(_PIECE, end - va)):
-            if span.data is None:
-                hole = span
-                break
-            run += span.data
-            va += span.size
-        for line in hexdump(bytes(run), start, digits, end=hole is not None or va == end):
+    """Print what is there, and a line for each hole; return the bytes that aren't there."""
+    dump, missing = Hexdump(_digits(kd)), 0
+    for span in kd.spans(va, length):
+        if span.data is not None:
+            lines = dump.feed(span.data, span.va)
+        else:
+            hole = f"{span.va:0{dump.digits}x}  -- {span.size} bytes {_KINDS[span.kind]} --"
+            lines = itertools.chain(dump.close(end=False), (hole,))
+            missing += span.size
+        for line in lines:
             print(line)
-        if hole is not None:
-            # A hole may be larger than a piece: ask for all of it at once.
-            size = next(iter(kd.spans(va, end - va))).size
-            print(f"{va:0{digits}x}  -- {size} bytes {_KINDS[hole.kind]} --")
-            missing += size
-            va += size
+    for line in dump.close():
+        print(line)
     return missing
 
 
 def _write_raw(a: argparse.Namespace, data: bytes) -> int:
     if a.write == "-":
+        if sys.stdout.isatty():
+            raise KvmError("raw bytes could harm this terminal: name a file, or send them through a pipe")
         sys.stdout.buffer.write(data)
         sys.stdout.flush()
         return 0
@@ -163,14 +162,17 @@ def map_(a: argparse.Namespace) -> int:
 
     with _open(a) as kd:
         ranges = kd.mappings()
-        if a.json:
-            _show(a, [mapping_data(m) for m in ranges], "")
-            return 0
-        digits, count = _digits(kd), 0
-        for count, m in enumerate(ranges, 1):  # noqa: B007 (counted for the check below)
-            print(mapping_text(m, digits))
-        if not count:
+        first = next(ranges, None)
+        if first is None:
+            _show(a, [], "")
             raise KvmError(_nothing_mapped(kd))
+        found = itertools.chain((first,), ranges)
+        if a.json:
+            _show(a, [mapping_data(m) for m in found], "")
+            return 0
+        digits = _digits(kd)
+        for m in found:
+            print(mapping_text(m, digits))
     return 0
 
 
@@ -199,9 +201,9 @@ def symbols(a: argparse.Namespace) -> int:
     with _open(a) as kd:
         if not len(kd.symbols):
             raise KvmError(f"there are no symbols: {printable(kd.symbols.source).removeprefix('none: ')}")
-        if a.elf is not None:
-            return _write_elf(a, kd)
         found = kd.symbols.match(a.pattern) if a.pattern else list(kd.symbols)
+        if a.elf is not None and found:
+            return _write_elf(a, kd, found)
         digits = _digits(kd)
         _show(a, [symbol_data(s) for s in found], "" if a.json else "\n".join(symbol_text(s, digits) for s in found))
         if not found:
@@ -209,12 +211,11 @@ def symbols(a: argparse.Namespace) -> int:
     return 0
 
 
-def _write_elf(a: argparse.Namespace, kd: Kvm) -> int:
+def _write_elf(a: argparse.Namespace, kd: Kvm, found: Sequence[Symbol]) -> int:
     from kvmlib.elfwriter import write_elf
 
     assert kd.machine is not None
     m = kd.machine
-    found = kd.symbols.match(a.pattern) if a.pattern else list(kd.symbols)
     data = write_elf(found, elf_machine=m.elf_machine, bits=m.long_bytes * 8, byteorder=m.byteorder)
     try:
         with open(a.elf, "xb") as f:
@@ -299,7 +300,8 @@ def inval(a: argparse.Namespace) -> int:
                 record = write_record(writer, mag, a.record or _record_name(kd.path))
             try:
                 done = writer.dump_inval()
-            except KvmError:
+            except ReadOnlyError:
+                # After any other failure the bytes may have changed, and the record is what tells them.
                 if record is not None:
                     Path(record).unlink(missing_ok=True)
                 raise
@@ -310,7 +312,9 @@ def inval(a: argparse.Namespace) -> int:
 def _confirmed(place: str) -> bool:
     if not sys.stdin.isatty():
         raise KvmError(f"{place}; say --yes to do it without being asked, nothing was written")
-    return input(f"{place}\nClear it? [y/N] ").strip().lower() in ("y", "yes")
+    # On stderr, as stdout may be JSON for a program.
+    print(f"{place}\nClear it? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _record_name(dump: str) -> str:
@@ -320,11 +324,12 @@ def _record_name(dump: str) -> str:
 
 
 def _show_inval(a: argparse.Namespace, offset: int, before: bytes, after: bytes, record: str | None) -> None:
-    text = f"offset  {offset:#x}\nbefore  {before.hex()}\nafter   {after.hex()}"
+    text = f"file    {printable(a.dump)}\noffset  {offset:#x}\nbefore  {before.hex()}\nafter   {after.hex()}"
     shown = None if record is None else printable(record)
     if shown:
         text += f"\nundo    kvmdump inval {printable(a.dump)} --undo {shown}"
-    _show(a, {"offset": offset, "before": before.hex(), "after": after.hex(), "record": shown}, text)
+    data = {"file": printable(a.dump), "offset": offset, "before": before.hex(), "after": after.hex(), "record": shown}
+    _show(a, data, text)
 
 
 def sample(a: argparse.Namespace) -> int:

@@ -394,6 +394,7 @@ class Kvm:
             TruncatedError: a part lies behind the end of the file.
         """
         kvatop, locate, end = self.translator.kvatop, self.memory.locate, self.image.size
+        top = (1 << self.translator.bits) - 1
         runs: list[tuple[int, int]] = []
         while n > 0:
             pa, m = kvatop(va)
@@ -411,7 +412,8 @@ class Kvm:
                     va + have,
                 )
             runs.append((offset, m))
-            va += m
+            # As in C, where an address is an unsigned long: behind the last one comes 0.
+            va = (va + m) & top
             n -= m
         return self.image.gather(runs)
 
@@ -427,11 +429,17 @@ class Kvm:
     def spans(self, va: int, n: int) -> Iterator[Span]:
         """Yield what is known of the `n` bytes at `va`, part by part, each with its kind. It never raises."""
         hole, hole_size = va, 0
+        top = 1 << self.translator.bits
         while n > 0:
+            if va == top:
+                # As in `read`: behind the last address comes 0.
+                if hole_size:
+                    yield Span(hole, hole_size, "unmapped", None, None, None)
+                va = hole = hole_size = 0
             try:
                 pa, m = self.translator.kvatop(va)
             except TranslationError as e:
-                m = max(1, min(n, e.size))
+                m = max(1, min(n, e.size, top - va if va < top else n))
                 hole_size += m
             else:
                 if hole_size:

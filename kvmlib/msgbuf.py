@@ -118,13 +118,17 @@ def between(kd: Kvm, ring: Ring, start: int, end: int) -> bytes:
     return b"".join(kd.read(va, n) for va, n in ring.runs(start, end)).replace(b"\0", b"")
 
 
-def panic_line(kd: Kvm) -> str | None:
-    """Return what follows ``panic: `` in the last message that begins so; None if there is none or no messages."""
+def panic_line(kd: Kvm, but: tuple[str, ...] = ()) -> str | None:
+    """Return what follows ``panic: `` in the last message that begins so; None if there is none or no messages.
+
+    Texts that begin with one of `but` don't count.
+    """
     try:
         lines = messages(kd).lines
     except KvmError:
         return None
-    return next((line.removeprefix("panic: ") for line in reversed(lines) if line.startswith("panic: ")), None)
+    found = [line.removeprefix("panic: ") for line in lines if line.startswith("panic: ")]
+    return next((text for text in reversed(found) if not text.startswith(but)), None)
 
 
 def _hole(span: Span) -> bytes:

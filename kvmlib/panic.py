@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from kvmlib.backtrace import stack
+from kvmlib.dumpstate import State as State
+from kvmlib.dumpstate import extent
+from kvmlib.dumpstate import state as judge
 from kvmlib.errors import KvmError
 from kvmlib.identify import find_banner
 from kvmlib.kvm import DumpMag, Kvm
 from kvmlib.msgbuf import between, find_ring, panic_line
-from kvmlib.text import decode, printable
+from kvmlib.text import c_string, decode, printable
 from kvmlib.variables import integer, machine_of, no_symbols, pointer, string, symbol
 
 T = TypeVar("T")
@@ -24,6 +27,8 @@ T = TypeVar("T")
 _PLAUSIBLE = range(631152000, 4102444800)
 #: Bytes of panic text that are taken from the message buffer, as savecore(8) does.
 _PANIC_MAX = 1023
+#: What ddb's sync and reboot put into panicstr (ddb/db_command.c of NetBSD).
+_DDB_WORDS = ("dump forced via kernel debugger", "reboot forced via kernel debugger")
 #: Frames named in the line WHERE; all of them are in the stack.
 _WHERE = 3
 
@@ -43,21 +48,6 @@ class Fact:
     text: str
     source: str
     va: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """Whether the dump is worth saving.
-
-    Attributes:
-        verdict: ``fresh``, ``saved`` (dumpmag was cleared), ``truncated``, ``header only`` or ``unknown``.
-        complete: whether all memory that the header promises is in the file.
-        reasons: sentences.
-    """
-
-    verdict: str
-    complete: bool
-    reasons: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +79,12 @@ def summary(kd: Kvm) -> Summary:
     """
     machine_of(kd)
     mag, why_no_mag = _attempt(kd.dumpmag)
-    state = _state(kd, mag, why_no_mag)
+    state = judge(kd, mag, why_no_mag)
     version = _version(kd)
     panic = _panic(kd)
     crashed, crash = _crash(kd)
-    facts = [_dump(kd), _state_fact(kd, state, mag), _complete(kd), _memory(kd), version, _symbols(kd, version)]
-    facts += _host(kd)
+    facts = [_dump(kd), _machine(kd), _state_fact(state, mag), _complete(kd), _memory(kd)]
+    facts += [*_installed(kd), version, _symbols(kd, version), *_host(kd)]
     facts += [crash, *_uptime(kd, crashed), *panic, *_where(kd)]
     known = version.source != ""
     return Summary(
@@ -120,67 +110,51 @@ def _attempt(look: Callable[[], T]) -> tuple[T | None, str]:
 def _dump(kd: Kvm) -> Fact:
     assert kd.reading is not None
     form = "saved core" if kd.form == "savecore" else "dump device"
-    others = [r.machine.name for r in kd.runners_up if r.score >= kd.reading.score - 20]
+    return Fact("DUMP", f"{printable(kd.path)}: {form}, header at {kd.reading.headers.offset:#x}", "file")
+
+
+def _machine(kd: Kvm) -> Fact:
+    assert kd.reading is not None
+    found = kd.reading
+    others = [r.machine.name for r in kd.runners_up if r.score >= found.score - 20]
     doubt = f"; it could also be {' or '.join(others)} (use -m)" if others else ""
-    text = f"{printable(kd.path)}: {form} of {kd.reading.machine.name}, header at {kd.reading.headers.offset:#x}{doubt}"
-    return Fact("DUMP", text, "header")
+    reasons = "; ".join(printable(r) for r in found.reasons)
+    return Fact("MACHINE", f"{found.machine.name}, score {found.score} of 100: {reasons}{doubt}", "header")
 
 
-def _state(kd: Kvm, mag: DumpMag | None, why: str) -> State:
-    ram = kd.ram
-    total, missing = sum(s.size for s in ram), kd.memory.missing
-    reasons = []
-    if missing:
-        reasons.append(
-            f"the file ends {missing} bytes before the memory does: {total - missing} of {total} bytes are there"
-        )
-    if mag is not None:
-        words = {"fresh": "a dump that was not saved yet", "cleared": "cleared: it was saved or invalidated"}
-        meaning = words.get(mag.state, "neither a dump's magic nor zero: the kernel file may be the wrong one")
-        reasons.append(f"dumpmag is {mag.value:#x}, {meaning}")
-    else:
-        reasons.append(f"dumpmag can't be looked at: {why}")
-    if total and missing == total:
-        verdict = "header only"
-    elif missing:
-        verdict = "truncated"
-    else:
-        verdict = {"fresh": "fresh", "cleared": "saved"}.get(mag.state if mag else "", "unknown")
-    return State(verdict, not missing, tuple(reasons))
-
-
-def _state_fact(kd: Kvm, state: State, mag: DumpMag | None) -> Fact:
-    return Fact(
-        "STATE",
-        f"{state.verdict}: {'; '.join(state.reasons)}",
-        "symbol dumpmag" if mag else "",
-        mag.va if mag else None,
-    )
+def _state_fact(state: State, mag: DumpMag | None) -> Fact:
+    text = f"{state.verdict}: {'; '.join(state.reasons)}"
+    return Fact("STATE", text, "symbol dumpmag" if mag else "header", mag.va if mag else None)
 
 
 def _complete(kd: Kvm) -> Fact:
-    total, missing = sum(s.size for s in kd.ram), kd.memory.missing
-    if missing:
-        return Fact(
-            "COMPLETE", f"no: {_bytes(missing)} of {_bytes(total)} are missing at the end", "header and file size"
-        )
-    if not kd.segments:
-        return Fact(
-            "COMPLETE", "yes, as far as can be told: the header does not say how much there should be", "file size"
-        )
-    return Fact("COMPLETE", "yes: all memory that the header lists is in the file", "header and file size")
+    found = extent(kd)
+    if found.promised is None:
+        text = "not known: nothing says how much memory there should be (a kernel file would)"
+        return Fact("COMPLETE", text, "file size")
+    if found.missing:
+        text = f"no: {_bytes(found.missing)} of {_bytes(found.promised)} are missing at the end"
+    else:
+        text = f"yes: all {_bytes(found.promised)} are in the file"
+    return Fact("COMPLETE", text, f"{found.source} and file size")
 
 
 def _memory(kd: Kvm) -> Fact:
     ram = kd.ram
     total = sum(s.size for s in ram)
     if not kd.segments:
-        return Fact(
-            "MEMORY", f"{_bytes(total)} from pa 0 on, up to the end of the image; no segments are listed", "file size"
-        )
-    source = "header" if kd.reading and kd.reading.segments is not None else "symbol dumpmem"
+        text = f"{_bytes(total)} from pa 0 on, up to the end of the image; no segments are listed"
+        return Fact("MEMORY", text, "file size")
     top = max(s.start + s.size for s in ram)
-    return Fact("MEMORY", f"{_bytes(total)} in {len(ram)} segments up to pa {top:#x}", source)
+    return Fact("MEMORY", f"{_bytes(total)} in {len(ram)} segments up to pa {top:#x}", extent(kd).source)
+
+
+def _installed(kd: Kvm) -> Iterator[Fact]:
+    """Yield what memory the machine had, which may be more than was dumped."""
+    found = kd.symbols.get("physmem")
+    pages, _ = _attempt(lambda: integer(kd, found.value, 4)) if found else (None, "")
+    if found and pages:
+        yield Fact("PHYSMEM", f"{_bytes(pages * machine_of(kd).page_size)}", "symbol physmem", found.value)
 
 
 def _bytes(n: int) -> str:
@@ -205,8 +179,17 @@ def _version(kd: Kvm) -> Fact:
     banner = find_banner(kd.image, kd.dump_off, kd.image.size)
     if banner is not None:
         at, raw = banner
-        return Fact("KERNEL", decode(raw), f"found by searching memory, at file offset {at:#x}")
-    return Fact("KERNEL", f"not known: {why}", "")
+        whole, _ = _attempt(lambda: kd.image.read(at, 512))
+        text = decode(c_string(whole or raw), "\n\t")
+        lines = " ".join(line.strip() for line in text.splitlines()[:2])
+        return Fact("KERNEL", lines, f"found by searching memory, at file offset {at:#x}")
+    return Fact("KERNEL", f"not known: {_short(kd, why)}", "")
+
+
+def _short(kd: Kvm, why: str) -> str:
+    """Say only which symbol is needed, where the line SYMBOLS says why there are none."""
+    needed, found, _ = why.partition(" is needed")
+    return needed + found if not len(kd.symbols) else why
 
 
 def _symbols(kd: Kvm, version: Fact) -> Fact:
@@ -216,15 +199,21 @@ def _symbols(kd: Kvm, version: Fact) -> Fact:
     text = f"{len(kd.symbols)} from {source}"
     if version.source != "symbol version":
         text += "; THIS KERNEL FILE DOES NOT MATCH: its symbol version does not lead to the kernel's version"
+        if machine_of(kd).os == "openbsd":
+            text += " (OpenBSD links a new kernel at each boot)"
     return Fact("SYMBOLS", text, "kernel file")
 
 
 def _host(kd: Kvm) -> Iterator[Fact]:
     """Yield host, CPUs and load, as far as they are known."""
-    found = kd.symbols.get("hostname")
-    text, _ = _attempt(lambda: string(kd, found.value, limit=256)) if found else (None, "")
-    if found and text:
+    found, why = _attempt(lambda: symbol(kd, "hostname"))
+    text = None
+    if found is not None:
+        text, why = _attempt(lambda: string(kd, found.value, limit=256))
+    if found is not None and text:
         yield Fact("HOST", text, "symbol hostname", found.value)
+    else:
+        yield Fact("HOST", f"not known: {_short(kd, why) or 'hostname is empty'}", "")
     yield from _cpus(kd)
     yield from _load(kd)
 
@@ -256,37 +245,54 @@ def _load(kd: Kvm) -> Iterator[Fact]:
 
 
 def _time(kd: Kvm, *names: str) -> tuple[int | None, int | None, str]:
-    """Return (seconds, va, why not) of a time_t: 64 bits since OpenBSD 5.5 and NetBSD 6, a long before."""
+    """Return (seconds, va, why not) of the first of these variables that there is."""
     found, why = _attempt(lambda: symbol(kd, *names))
     if found is None:
         return None, None, why
+    _, why = _attempt(lambda: integer(kd, found.value, 4))
+    seconds = _seconds(kd, found.value, _PLAUSIBLE)
+    return seconds, found.value, why or f"{printable(found.name)} holds no plausible time"
+
+
+def _seconds(kd: Kvm, va: int, plausible: range) -> int | None:
+    """Return the time_t at `va`, None where there is none: 64 bits now, a long before OpenBSD 5.5 and NetBSD 6."""
     for size in (8,) if machine_of(kd).long_bytes == 8 else (8, 4):
-        value, why = _attempt(lambda size=size: integer(kd, found.value, size, signed=True))  # type: ignore[misc]
-        if value is not None and value in _PLAUSIBLE:
-            return value, found.value, ""
-    return None, found.value, why or f"{printable(found.name)} holds no plausible time"
+        value, _ = _attempt(lambda size=size: integer(kd, va, size, signed=True))  # type: ignore[misc]
+        if value is not None and value in plausible:
+            return value
+    return None
 
 
 def _crash(kd: Kvm) -> tuple[datetime | None, Fact]:
     seconds, va, why = _time(kd, "time_second", "time__second", "time")
     if seconds is None:
-        return None, Fact("CRASH", f"time not known: {why}", "", va)
+        return None, Fact("CRASH", f"time not known: {_short(kd, why)}", "", va)
     when = datetime.fromtimestamp(seconds, UTC)
-    return when, Fact("CRASH", f"{when:%Y-%m-%d %H:%M:%S} UTC", "symbol time_second", va)
+    days = machine_of(kd).system.savecore_days
+    text = f"{when:%Y-%m-%d %H:%M:%S} UTC"
+    if abs((datetime.now(UTC) - when).total_seconds()) > days * 86400:
+        text += f"; savecore(8) wants -f for it, as it is more than {days} days away from now"
+    return when, Fact("CRASH", text, "symbol time_second", va)
 
 
 def _uptime(kd: Kvm, crashed: datetime | None) -> Iterator[Fact]:
-    found = kd.symbols.get("time_uptime")
-    if found is None:
+    """Yield how long the system was up and when it was booted, by time_uptime or, failing that, by boottime."""
+    if crashed is None:
         return
-    seconds, _ = _attempt(lambda: integer(kd, found.value, machine_of(kd).long_bytes))
-    if seconds is None or crashed is None or not 0 <= seconds <= int(crashed.timestamp()) - _PLAUSIBLE.start:
+    now = int(crashed.timestamp())
+    found = kd.symbols.get("time_uptime")
+    seconds = _seconds(kd, found.value, range(now - _PLAUSIBLE.start)) if found else None
+    if seconds is None:
+        found = kd.symbols.get("boottime")
+        booted = _seconds(kd, found.value, range(_PLAUSIBLE.start, now + 1)) if found else None
+        seconds = None if booted is None else now - booted
+    if found is None or seconds is None:
         return
     from humanize import precisedelta
 
-    booted = datetime.fromtimestamp(int(crashed.timestamp()) - seconds, UTC)
-    text = f"{precisedelta(seconds, minimum_unit='seconds')}; booted {booted:%Y-%m-%d %H:%M:%S} UTC"
-    yield Fact("UPTIME", text, "symbol time_uptime", found.value)
+    booted_at = f"{crashed - timedelta(seconds=seconds):%Y-%m-%d %H:%M:%S} UTC"
+    text = f"{precisedelta(seconds, minimum_unit='seconds')}; booted {booted_at}"
+    yield Fact("UPTIME", text, f"symbol {printable(found.name)}", found.value)
 
 
 # -- the panic -------------------------------------------------------------------------------------------------------
@@ -300,7 +306,15 @@ def _panic(kd: Kvm) -> list[Fact]:
         facts.append(_panicstr(kd))
     if (fault := _pointed(kd, "faultstr")) is not None:
         facts.append(fault)
-    return facts
+    return facts + _before_ddb(kd, facts[0])
+
+
+def _before_ddb(kd: Kvm, fact: Fact) -> list[Fact]:
+    """NetBSD's ddb writes its own words over panicstr when it is told to dump; what was there is in the messages."""
+    if not fact.text.startswith(_DDB_WORDS):
+        return []
+    line = panic_line(kd, but=_DDB_WORDS)
+    return [] if line is None else [Fact("PANIC", f"before ddb forced the dump: {line}", "symbol msgbufp")]
 
 
 def _pointed(kd: Kvm, name: str) -> Fact | None:
@@ -319,12 +333,12 @@ def _panicstr(kd: Kvm) -> Fact:
     if fact is not None:
         return fact
     if (line := panic_line(kd)) is not None:
-        return Fact("PANIC", line, "messages")
+        return Fact("PANIC", line, "symbol msgbufp")
     found, why = _attempt(lambda: pointer(kd, "panicstr"))
     if found is not None:
         why = "panicstr is a null pointer" if found[1] == 0 else f"panicstr points to {found[1]:#x}, where no text is"
         return Fact("PANIC", f"none: {why}, so the kernel did not get to say why", "", found[0].value)
-    return Fact("PANIC", f"not known: {why}", "")
+    return Fact("PANIC", f"not known: {_short(kd, why)}", "")
 
 
 def _panic_range(kd: Kvm) -> list[Fact]:
@@ -351,13 +365,9 @@ def _index(kd: Kvm, name: str, size: int) -> int:
 def _where(kd: Kvm) -> Iterator[Fact]:
     found, why = _attempt(lambda: stack(kd))
     if found is None or not found.frames:
-        if found is not None:
-            yield Fact("WHERE", f"not known: {found.end}", "")
-        elif len(kd.symbols):
-            yield Fact("WHERE", f"not known: {why}", "")
+        yield Fact("WHERE", f"not known: {found.end if found else _short(kd, why)}", "")
         return
     frames = found.frames
-    first = found.panicked
-    at = frames.index(first) if first is not None else 0
+    at = frames.index(found.panicked) if found.panicked is not None else 0
     text = " <- ".join(f.where or f"{f.pc:#x}" for f in frames[at : at + _WHERE])
     yield Fact("WHERE", text, "stack from dumppcb", frames[at].pc)

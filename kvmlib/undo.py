@@ -81,6 +81,9 @@ def _read_record(path: str | os.PathLike[str]) -> _Record:
         if record["kind"] != _KIND:
             raise ValueError
         before, after = bytes.fromhex(record["before"]), bytes.fromhex(record["after"])
+        # Nothing but a dumpmag is ever put back: a record could come from anyone.
+        if len(before) not in (4, 8) or after != bytes(len(before)) or record["offset"] < 0:
+            raise ValueError
         return _Record(str(record["dump"]), int(record["size"]), int(record["offset"]), before, after)
     except OSError as e:
         raise KvmError(f"cannot read the undo record {name}: {e.strerror}") from e

@@ -20,7 +20,8 @@ from kvmlib.translate.radix import Radix
 
 _WORDS = ("invalid address ({va:x})", "invalid address ({va:x})")
 PLAIN = i386(_WORDS, _WORDS)
-PAE = i386_pae(_WORDS, _WORDS)
+#: paddr_t has 32 bits here, with PAE too (machine/_types.h).
+PAE = i386_pae(_WORDS, _WORDS, pa_bits=32)
 #: KERNBASE has been 0xd0000000 since 2.9 and 0xe0000000 before (vmparam.h); kernels are smaller than 256 MiB.
 KERNBASE_MASK = 0xF0000000
 #: Entries of dumpmem[] (machdep.c: VM_PHYSSEG_MAX).

@@ -73,15 +73,19 @@ def i386(unreadable: tuple[str, str], invalid: tuple[str, str]) -> Paging:
     )
 
 
-def i386_pae(unreadable: tuple[str, str], invalid: tuple[str, str]) -> Paging:
-    """PAE paging as the kernels lay it out: four page directories in a row, so the PDPT isn't needed."""
+def i386_pae(unreadable: tuple[str, str], invalid: tuple[str, str], pa_bits: int = 52) -> Paging:
+    """PAE paging as the kernels lay it out: four page directories in a row, so the PDPT isn't needed.
+
+    `pa_bits` is the width of the kernel's paddr_t: what is above in an entry is no part of an address.
+    """
+    frame, frame_2m = (mask & (1 << pa_bits) - 1 for mask in (_FRAME, _FRAME_2M))
     return Paging(
         name="PAE: four page directories in a row, then 4 KiB tables",
         entry_bytes=8,
         valid=1,
         levels=(
-            Level("page directories", 21, 11, _FRAME, _FRAME_2M, unreadable[0], invalid[0], _PS),
-            Level("page table", 12, 9, None, _FRAME, unreadable[1], invalid[1], flags=_LAST),
+            Level("page directories", 21, 11, frame, frame_2m, unreadable[0], invalid[0], _PS),
+            Level("page table", 12, 9, None, frame, unreadable[1], invalid[1], flags=_LAST),
         ),
         flags=_FLAGS64,
         protection=_PROTECTION64,
