@@ -74,6 +74,26 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run kvmdump; returns the exit status: 0 done, 1 it could not, 2 usage."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Names and messages may hold letters that this terminal's encoding doesn't have.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        try:
+            return _run(argv)
+        finally:
+            # Not at exit: there Python would report in its own words that it can't.
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has seen enough.
+        _give_up_stdout()
+        return 1
+    except OSError as e:
+        _give_up_stdout()
+        return _failed(f"cannot write the output: {e.strerror or e}")
+
+
+def _run(argv: Sequence[str] | None) -> int:
     p = parser()
     try:
         a = p.parse_args(argv)
@@ -81,31 +101,34 @@ def main(argv: Sequence[str] | None = None) -> int:
             p.error("raw bytes and JSON can't both go to stdout: give -w a FILE")
     except SystemExit as e:
         return e.code if isinstance(e.code, int) else 2
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # Names and messages may hold letters that this terminal's encoding doesn't have.
-        sys.stdout.reconfigure(errors="backslashreplace")
     from kvmlib import commands
     from kvmlib.errors import KvmError
-    from kvmlib.text import printable
 
     run = {"map": commands.map_, "machines": commands.list_machines}.get(a.command) or getattr(commands, a.command)
     try:
         status: int = run(a)
-        sys.stdout.flush()
         return status
     except KvmError as e:
-        message = str(e)
-    except BrokenPipeError:
-        # The reader has seen enough. Python must not complain when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return _failed(str(e))
     except OSError as e:
-        message = f"{e.filename}: {e.strerror}" if e.filename else str(e.strerror or e)
+        if e.filename is None:
+            raise
+        return _failed(f"{os.fsdecode(e.filename)}: {e.strerror}")
     except KeyboardInterrupt:
         print("kvmdump: interrupted", file=sys.stderr)
         return 130
+
+
+def _failed(message: str) -> int:
+    from kvmlib.text import printable
+
     print(f"kvmdump: {printable(message)}", file=sys.stderr)
     return 1
+
+
+def _give_up_stdout() -> None:
+    """Let what could not be written go nowhere when Python flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

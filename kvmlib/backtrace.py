@@ -199,7 +199,10 @@ def _text_range(kd: Kvm) -> tuple[int, int] | None:
     end = kd.symbols.get("etext")
     if end is not None and end.value > first.value:
         return first.value, end.value
-    return first.value, last.value + max(last.size, _LAST_FUNCTION)
+    limit = last.value + max(last.size, _LAST_FUNCTION)
+    # What follows the text is constants or data, and most of it has names.
+    behind = (s.value for s in kd.symbols if s.kind not in "TtAa" and s.value > last.value)
+    return first.value, min(limit, next(behind, limit))
 
 
 def _not_text(pc: int, text: tuple[int, int] | None) -> str:

@@ -96,7 +96,7 @@ def state(kd: Kvm, mag: DumpMag | None, why: str) -> State:
     elif mag.state == "fresh" and kd.form == "savecore":
         reasons.append(f"dumpmag is {mag.value:#x}: savecore(8) clears it on the dump device only")
     else:
-        meaning = _MAG_WORDS.get(mag.state, "neither a dump's magic nor zero: the kernel file may be the wrong one")
+        meaning = _MAG_WORDS.get(mag.state, "which proves nothing: the kernel file may be the wrong one")
         reasons.append(f"dumpmag is {mag.value:#x}, {meaning}")
     if memory.present == 0:
         verdict = "header only"

@@ -12,6 +12,7 @@ import mmap
 import os
 import stat
 import tempfile
+import threading
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
@@ -161,6 +162,7 @@ class Device(Image):
         """Take over `fd`; with `size` None find out where the device ends."""
         super().__init__(path, fd, 0, writable)
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
+        self._lock = threading.Lock()
         self.sector = self._find_sector()
         self.size = self._find_size() if size is None else size
 
@@ -192,14 +194,16 @@ class Device(Image):
         return self._pread(first, last - first)[offset - first : offset - first + n]
 
     def _block(self, number: int) -> bytes:
-        block = self._blocks.get(number)
-        if block is None:
-            block = self._blocks[number] = self._pread(number * self.BLOCK, self.BLOCK)
-            if len(self._blocks) > self.KEPT:
-                self._blocks.popitem(last=False)
-        else:
-            self._blocks.move_to_end(number)
-        return block
+        # An application reads from more than one thread.
+        with self._lock:
+            block = self._blocks.get(number)
+            if block is None:
+                block = self._blocks[number] = self._pread(number * self.BLOCK, self.BLOCK)
+                if len(self._blocks) > self.KEPT:
+                    self._blocks.popitem(last=False)
+            else:
+                self._blocks.move_to_end(number)
+            return block
 
     def _pread(self, offset: int, n: int) -> bytes:
         """Read whole sectors into page-aligned memory, which is what O_DIRECT and raw devices ask for."""

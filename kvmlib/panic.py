@@ -29,6 +29,8 @@ _PLAUSIBLE = range(631152000, 4102444800)
 _PANIC_MAX = 1023
 #: What ddb's sync and reboot put into panicstr (ddb/db_command.c of NetBSD).
 _DDB_WORDS = ("dump forced via kernel debugger", "reboot forced via kernel debugger")
+#: Where the kernel's version was found, if the symbols are this kernel's.
+_MATCHES = "symbol version"
 #: Frames named in the line WHERE; all of them are in the stack.
 _WHERE = 3
 
@@ -79,13 +81,25 @@ def summary(kd: Kvm) -> Summary:
     """
     machine_of(kd)
     mag, why_no_mag = _attempt(kd.dumpmag)
-    state = judge(kd, mag, why_no_mag)
     version = _version(kd)
+    if mag is not None and mag.state == "cleared" and version.source != _MATCHES:
+        # Another kernel's dumpmag is most likely some zeros: no reason to call a dump saved and give it away.
+        mag = mag._replace(state="unknown")
+    state = judge(kd, mag, why_no_mag)
     panic = _panic(kd)
     crashed, crash = _crash(kd)
-    facts = [_dump(kd), _machine(kd), _state_fact(state, mag), _complete(kd), _memory(kd)]
-    facts += [*_installed(kd), version, _symbols(kd, version), *_host(kd)]
-    facts += [crash, *_uptime(kd, crashed), *panic, *_where(kd)]
+    # The first screen of 80x24 must hold what people came for.
+    facts = [
+        _dump(kd),
+        _state_fact(state, mag),
+        _complete(kd),
+        *panic,
+        *_where(kd),
+        version,
+        crash,
+        *_uptime(kd, crashed),
+    ]
+    facts += [*_host(kd), _memory(kd), *_installed(kd), _symbols(kd, version), _machine(kd)]
     known = version.source != ""
     return Summary(
         tuple(facts),
@@ -173,7 +187,7 @@ def _version(kd: Kvm) -> Fact:
         text, why = _attempt(lambda: string(kd, found.value, limit=512, keep="\n\t"))
         if text is not None and text.startswith(machine_of(kd).system.title):
             lines = " ".join(line.strip() for line in text.splitlines())
-            return Fact("KERNEL", lines, "symbol version", found.value)
+            return Fact("KERNEL", lines, _MATCHES, found.value)
         why = why or "the symbol version does not lead to one"
     assert kd.dump_off is not None
     banner = find_banner(kd.image, kd.dump_off, kd.image.size)
@@ -197,7 +211,7 @@ def _symbols(kd: Kvm, version: Fact) -> Fact:
         return Fact("SYMBOLS", f"none: {no_symbols(kd)}", "")
     source = printable(kd.symbols.source)
     text = f"{len(kd.symbols)} from {source}"
-    if version.source != "symbol version":
+    if version.source != _MATCHES:
         text += "; THIS KERNEL FILE DOES NOT MATCH: its symbol version does not lead to the kernel's version"
         if machine_of(kd).os == "openbsd":
             text += " (OpenBSD links a new kernel at each boot)"

@@ -113,13 +113,11 @@ def _register_lines(label: str, registers: Iterable[Register]) -> list[str]:
 
 
 def _stack_lines(found: Stack) -> list[str]:
-    if not found.frames:
-        return []  # WHERE says why.
     lines, label = [], "STACK"
     for i, f in enumerate(found.frames):
         lines += _labelled(label, f"#{i:<3}{f.pc:#x}  {f.where}")
         label = ""
-    return lines + _labelled("", f"ends: {found.end}")
+    return lines + _labelled(label, f"ends: {found.end}" if found.frames else f"not known: {found.end}")
 
 
 def _message_lines(kd: Kvm) -> list[str]:

@@ -81,10 +81,14 @@ def _read_record(path: str | os.PathLike[str]) -> _Record:
         if record["kind"] != _KIND:
             raise ValueError
         before, after = bytes.fromhex(record["before"]), bytes.fromhex(record["after"])
+        dump, size, offset = record["dump"], record["size"], record["offset"]
         # Nothing but a dumpmag is ever put back: a record could come from anyone.
-        if len(before) not in (4, 8) or after != bytes(len(before)) or record["offset"] < 0:
+        if len(before) not in (4, 8) or after != bytes(len(before)):
             raise ValueError
-        return _Record(str(record["dump"]), int(record["size"]), int(record["offset"]), before, after)
+        # JSON has other numbers too, up to infinity.
+        if type(dump) is not str or type(size) is not int or type(offset) is not int or offset < 0:
+            raise ValueError
+        return _Record(dump, size, offset, before, after)
     except OSError as e:
         raise KvmError(f"cannot read the undo record {name}: {e.strerror}") from e
     except (ValueError, TypeError, KeyError, RecursionError) as e:

@@ -1,9 +1,9 @@
 """A PNG of a Textual screenshot, in which every character stands exactly in its cell.
 
-`App.export_screenshot` gives an SVG that leaves the columns to the font: it asks for Fira Code from the network, whose ligatures join "..." and
-"!=", and spreads each run of text over its width. Here only what was said is taken from it (colours, and which text stands in which cell). The
-picture is drawn anew on a grid of whole pixels, each character at its own place, in DejaVu Sans Mono, stretched by a few per cent so that a
-glyph fills its cell and lines of box-drawing characters meet.
+`App.export_screenshot` gives an SVG that leaves the columns to the font: it asks for Fira Code from the network, whose
+ligatures join "..." and "!=", and spreads each run of text over its width. Here only what was said is taken from it:
+colours, and which text stands in which cell. The picture is drawn anew on a grid of whole pixels, each character at its
+own place, in DejaVu Sans Mono, stretched by a few per cent so that a glyph fills its cell and box-drawing lines meet.
 """
 
 import os
@@ -15,9 +15,10 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import escape, quoteattr
 
 import resvg_py
+from rich.cells import cell_len
 
 FONT = "DejaVu Sans Mono"
-FONT_FILES = ("DejaVuSansMono.ttf", "DejaVuSansMono-Bold.ttf", "DejaVuSansMono-Oblique.ttf", "DejaVuSansMono-BoldOblique.ttf")
+FONT_FILES = [f"DejaVuSansMono{style}.ttf" for style in ("", "-Bold", "-Oblique", "-BoldOblique")]
 FONT_MISSING = (
     f"The font {FONT} is missing: install it (Debian: apt-get install fonts-dejavu-core; "
     "anywhere: pip install --no-deps rinoh-typeface-dejavusansmono), or name its folder in KVMTUI_FONTS."
@@ -30,7 +31,7 @@ ADVANCE, ASCENT, DESCENT = 1233 / 2048, 1901 / 2048, 483 / 2048
 RICH_WIDTH, RICH_HEIGHT = 12.2, 24.4
 RICH_BASELINE, RICH_TOP = 20.0, 1.5
 
-# Ours, in pixels. Even numbers, so that halves are whole pixels too: the middle of a cell is where box-drawing lines run.
+# Ours, in pixels. Even, so that halves are whole pixels too: box-drawing lines run through the middle of a cell.
 WIDTH, HEIGHT, MARGIN = 14, 28, 14
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -56,9 +57,8 @@ def _font_folders() -> list[Path]:
     package = find_spec("rinoh_typeface_dejavusansmono")  # found, never imported: only its files are wanted
     if package and package.submodule_search_locations:
         folders += map(Path, package.submodule_search_locations)
-    folders += [
-        Path(data) / "fonts" for data in os.environ.get("XDG_DATA_DIRS", "/usr/local/share:/usr/share:/usr/pkg/share").split(":")
-    ]
+    data_folders = os.environ.get("XDG_DATA_DIRS") or "/usr/local/share:/usr/share:/usr/pkg/share"
+    folders += [Path(folder) / "fonts" for folder in data_folders.split(":")]
     folders += [Path.home() / ".local/share/fonts", Path.home() / "Library/Fonts", Path("/Library/Fonts")]
     folders += [Path("/usr/X11R6/lib/X11/fonts"), Path("/usr/pkg/lib/X11/fonts")]
     return [folder for folder in folders if folder.is_dir()]
@@ -87,14 +87,16 @@ def on_grid(svg: str) -> str:
     for text in content.iter(f"{SVG}text"):
         column, row = _cell(text, RICH_BASELINE)
         characters = (text.text or "").replace("\N{NO-BREAK SPACE}", " ")
-        columns, rows = max(columns, column + len(characters)), max(rows, row + 1)
+        rule = quoteattr(rules[text.attrib["class"]])
         baseline = MARGIN + row * HEIGHT + size * ASCENT * stretch
-        for offset, character in enumerate(characters):
-            if character != " ":
-                x = MARGIN + (column + offset) * WIDTH
-                place = f'transform="translate({x} {baseline:.4f}) scale(1 {stretch:.6f})"'
-                rule = rules[text.attrib["class"]]
-                texts.append(f"<text style={quoteattr(rule)} {place}>{escape(character)}</text>")
+        for character in characters.rstrip():
+            place = f'transform="translate({MARGIN + column * WIDTH} {baseline:.4f}) scale(1 {stretch:.6f})"'
+            # An underline runs under blanks too.
+            if character != " " or "underline" in rule:
+                blank = ' xml:space="preserve"' if character == " " else ""
+                texts.append(f"<text style={rule} {place}{blank}>{escape(character)}</text>")
+            column += cell_len(character)
+        columns, rows = max(columns, column), max(rows, row + 1)
     width, height = columns * WIDTH + 2 * MARGIN, rows * HEIGHT + 2 * MARGIN
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
@@ -105,20 +107,26 @@ def on_grid(svg: str) -> str:
 
 
 def _cell(element: ElementTree.Element, first_y: float) -> tuple[int, int]:
-    """(column, row) of an element of Rich's SVG. Its numbers are rounded to six digits, so ours are rounded to whole cells."""
+    """(column, row) of an element of Rich's SVG, whose numbers have six digits: rounding finds the cell."""
     x, y = float(element.attrib["x"]), float(element.attrib["y"])
     return round(x / RICH_WIDTH), round((y - first_y) / RICH_HEIGHT)
 
 
 def svg_to_png(svg: str) -> bytes:
     """The PNG of a screenshot. The same everywhere: no font but the named one is ever used."""
-    return resvg_py.svg_to_bytes(svg_string=on_grid(svg), font_files=font_files(), font_family=FONT, skip_system_fonts=True)
+    drawn, files = on_grid(svg), font_files()
+    return resvg_py.svg_to_bytes(svg_string=drawn, font_files=files, font_family=FONT, skip_system_fonts=True)
+
+
+def write_png(svg: str, path: Path) -> None:
+    """Write the PNG of a screenshot."""
+    path.write_bytes(svg_to_png(svg))
 
 
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit("usage: svg2png.py SCREENSHOT.svg PICTURE.png")
     try:
-        Path(sys.argv[2]).write_bytes(svg_to_png(Path(sys.argv[1]).read_text(encoding="utf-8")))
+        write_png(Path(sys.argv[1]).read_text(encoding="utf-8"), Path(sys.argv[2]))
     except (FontMissingError, OSError, ValueError) as error:
         sys.exit(f"svg2png.py: {error}")

@@ -1,4 +1,4 @@
-"""A program on a pseudo-terminal, and a person in front of it: press keys, look at the screen, count the bytes that came.
+"""A program on a pseudo-terminal, and a person in front of it: press keys, look at the screen, count the bytes.
 
     with Terminal([sys.executable, "-m", "kvmtui", path], size=(80, 24)) as terminal:
         terminal.wait_for("Summary")
@@ -83,7 +83,7 @@ def key_bytes(key: str) -> bytes:
 
 
 def escape_sequences(data: bytes) -> Counter[str]:
-    """The control sequences in what a program sent, counted, their parameters left out: {"CSI m": 12, "CSI ?h": 2, "OSC": 1}."""
+    """Count the control sequences in what a program sent, their parameters left out: {"CSI m": 12, "CSI ?h": 2}."""
     return Counter(_name(match) for match in SEQUENCE.finditer(data))
 
 
@@ -98,7 +98,7 @@ def _name(match: re.Match[bytes]) -> str:
 
 
 def _known_to_pyte(match: re.Match[bytes]) -> bytes:
-    """The sequence, or nothing where pyte would misread it: it takes "CSI > 4 m" for an underline and prints a DCS as text."""
+    """Drop what pyte would misread: it takes "CSI > 4 m" for an underline and prints a DCS as text."""
     if match["string"] or match["prefix"] in (b"<", b"=", b">") or match["middle"]:
         return b""
     if match["prefix"] == b"?" and match["final"] not in (b"h", b"l"):
@@ -118,7 +118,7 @@ class Terminal:
         env: Mapping[str, str] | None = None,
         cwd: str | Path | None = None,
     ) -> None:
-        """Start `argv`. `size` is (columns, rows); `env` adds to an environment that has little more than PATH, HOME and TERM."""
+        """Start `argv`. `size` is (columns, rows); `env` adds to an environment of little more than PATH and TERM."""
         self.columns, self.rows = size
         self.raw = bytearray()
         self._screen = pyte.Screen(self.columns, self.rows)
@@ -129,14 +129,15 @@ class Terminal:
         self._ended = False
         self._status: int | None = None
 
-        # Little is inherited, so that a test means the same in anyone's shell: no COLUMNS, NO_COLOR, TEXTUAL_... of theirs.
+        # Little is inherited, so that a test means the same in anyone's shell: no COLUMNS or NO_COLOR of theirs.
         inherited = ("PATH", "HOME", "PYTHONPATH", "VIRTUAL_ENV", "TMPDIR")
         environment = {name: os.environ[name] for name in inherited if name in os.environ}
         environment |= {"TERM": term, "LANG": "C.UTF-8", **(env or {})}
         arguments = [os.fspath(argument) for argument in argv]
 
         with warnings.catch_warnings():
-            # Python 3.12 warns when other threads run. Between the fork and the exec the child does nothing that could wait for them.
+            # Python 3.12 warns when other threads run. Between the fork and the exec the child does nothing that could
+            # wait for them.
             warnings.simplefilter("ignore", DeprecationWarning)
             self.pid, self._fd = pty.fork()
         if self.pid == 0:
@@ -160,7 +161,7 @@ class Terminal:
     ) -> None:
         self.close()
 
-    # ------------------------------------------------------------------------------------------------ what a person does
+    # -- what a person does --------------------------------------------------------------------------------------------
 
     def press(self, *keys: str) -> None:
         """Press keys one after the other, by name ("enter", "ctrl+p") or as the character they are."""
@@ -177,7 +178,7 @@ class Terminal:
         self._screen.resize(rows, columns)
         fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
-    # ------------------------------------------------------------------------------------------------ what a person sees
+    # -- what a person sees --------------------------------------------------------------------------------------------
 
     @property
     def screen(self) -> list[str]:
@@ -201,7 +202,7 @@ class Terminal:
         self._drain(0)
         return self._screen.buffer[row][column]
 
-    # ------------------------------------------------------------------------------------------------------------ waiting
+    # -- waiting -------------------------------------------------------------------------------------------------------
 
     def wait_for(self, wanted: str | re.Pattern[str], timeout: float = 10.0) -> list[str]:
         """Wait until the screen shows a text, or what a pattern matches; return the screen."""
@@ -209,9 +210,13 @@ class Terminal:
             text = wanted
             return self.wait_until(lambda: text in self.text, timeout, f"the text {text!r}")
         pattern = wanted
-        return self.wait_until(lambda: pattern.search(self.text) is not None, timeout, f"the pattern {pattern.pattern!r}")
+        return self.wait_until(
+            lambda: pattern.search(self.text) is not None, timeout, f"the pattern {pattern.pattern!r}"
+        )
 
-    def wait_until(self, condition: Callable[[], bool], timeout: float = 10.0, what: str = "what was waited for") -> list[str]:
+    def wait_until(
+        self, condition: Callable[[], bool], timeout: float = 10.0, what: str = "what was waited for"
+    ) -> list[str]:
         """Wait until a condition holds; return the screen."""
         end = time.monotonic() + timeout
         while not condition():
@@ -256,7 +261,7 @@ class Terminal:
         os.close(self._fd)
         self._fd = -1
 
-    # --------------------------------------------------------------------------------------------------------- the plumbing
+    # -- the plumbing --------------------------------------------------------------------------------------------------
 
     def _send(self, data: bytes) -> None:
         end = time.monotonic() + 10.0
@@ -275,7 +280,7 @@ class Terminal:
                     return  # nobody is left who could read it
 
     def _drain(self, timeout: float) -> None:
-        """Take in what the program has sent; wait `timeout` seconds for the first of it. Never more than a burst of 1 MiB."""
+        """Take in what the program has sent, 1 MiB of it at most; wait `timeout` seconds for the first."""
         for _ in range(16):
             if self._ended or self._fd < 0 or not select.select([self._fd], [], [], timeout)[0]:
                 return
@@ -302,7 +307,7 @@ class Terminal:
         self._stream.feed(SEQUENCE.sub(_known_to_pyte, data[:cut]))
 
     def _wait(self, timeout: float) -> bool:
-        """Reap the program if it ends in time. Its output is taken in meanwhile: a full pipe would keep it from ending."""
+        """Reap the program if it ends in time. Its output is taken in meanwhile: a full buffer would hold it up."""
         end = time.monotonic() + timeout
         while self._status is None:
             self._drain(0 if self._ended else min(0.05, max(0.0, end - time.monotonic())))

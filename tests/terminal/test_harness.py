@@ -87,7 +87,8 @@ def test_sequences_that_pyte_would_misread_leave_no_trace() -> None:
 
 
 def test_a_sequence_may_come_in_pieces() -> None:
-    program = "import os, time\nfor b in '\\x1b]0;t\\x1b\\\\\\x1b[3;5H\\x1b[>4;1m\\u2502x'.encode(): os.write(1, bytes([b])); time.sleep(0.005)"
+    sent = "\x1b]0;t\x1b\\\x1b[3;5H\x1b[>4;1m\u2502x".encode()
+    program = f"import os, time\nfor b in {sent!r}: os.write(1, bytes([b])); time.sleep(0.005)"
     with Terminal(python(program)) as terminal:
         assert terminal.exit_status() == 0
         assert terminal.screen[2] == "    \u2502x"
@@ -119,7 +120,7 @@ def test_a_program_that_is_never_quiet_is_reported() -> None:
 
 
 def test_nothing_outlives_the_block() -> None:
-    stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('here', flush=True); time.sleep(600)"
+    stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); print('here', flush=True); time.sleep(600)"
     with Terminal(python(stubborn)) as terminal:
         terminal.wait_for("here")
     assert terminal.exit_status() == -9
@@ -135,7 +136,8 @@ def test_a_program_that_cannot_start_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "sent"), [("a", b"a"), ("G", b"G"), ("enter", b"\r"), ("ctrl+p", b"\x10"), ("ctrl+c", b"\x03"), ("up", b"\x1b[A")]
+    ("key", "sent"),
+    [("a", b"a"), ("G", b"G"), ("enter", b"\r"), ("ctrl+p", b"\x10"), ("ctrl+c", b"\x03"), ("up", b"\x1b[A")],
 )
 def test_keys(key: str, sent: bytes) -> None:
     assert key_bytes(key) == sent

@@ -1,0 +1,140 @@
+"""kvmtui [DUMP]: arguments first; Textual is imported only when the application really starts."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kvmtui.opening import Opening, Request, Samples
+
+#: A dump that can't be opened is told within this time without ever starting the application.
+_PATIENCE = 0.3
+
+
+class _Version(argparse.Action):
+    """Prints the version; kvmlib is imported only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *args: Any, **kwargs: Any) -> None:
+        from kvmlib import __version__
+
+        print(f"kvmtui {__version__}")
+        parser.exit()
+
+
+def _offset(text: str) -> int:
+    value = int(text, 0)
+    if value < 0:
+        raise ValueError
+    return value
+
+
+_offset.__name__ = "dump offset"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Make the parser of the command line."""
+    p = argparse.ArgumentParser(
+        prog="kvmtui",
+        description="Look into a BSD kernel crash dump: a saved core, a partition or disk image, a device.",
+        epilog="Without DUMP, choose among the dumps in /var/crash and in the current folder, and the samples. "
+        "Nothing is ever written unless you confirm it.",
+    )
+    p.add_argument("dump", metavar="DUMP", nargs="?", help="the dump; a core may be packed by gzip")
+    p.add_argument("-N", dest="system", metavar="system", help="the kernel file that the dump is of, for its symbols")
+    p.add_argument("-m", dest="machine", metavar="machine", help="os/arch, to overrule what the dump says")
+    p.add_argument(
+        "-o",
+        dest="dump_off",
+        metavar="dump_off",
+        type=_offset,
+        help="where the header is, in bytes (0x for hex); else it is looked for",
+    )
+    p.add_argument(
+        "--sample",
+        metavar="MACHINE",
+        nargs="?",
+        const="",
+        help="make a sample dump, open it, and remove it in the end; MACHINE is openbsd/amd64 unless you name another",
+    )
+    p.add_argument("--ascii", action="store_true", help="draw with nothing but ASCII")
+    p.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run kvmtui; return its exit status."""
+    arguments_parser = parser()
+    args = arguments_parser.parse_args(argv)
+    if args.sample is not None and args.dump is not None:
+        arguments_parser.error("--sample makes its own dump: name either a sample or a DUMP")
+    if args.dump is None and (args.system, args.machine, args.dump_off) != (None, None, None):
+        arguments_parser.error("-N, -m and -o belong to a DUMP")
+    from kvmtui.opening import DEFAULT_SAMPLE, Request, Samples
+
+    sample = None if args.sample is None else args.sample or DEFAULT_SAMPLE
+    request = None
+    if args.dump is not None or sample is not None:
+        request = Request(args.dump or "", args.system, args.machine, args.dump_off, sample)
+    samples = Samples()
+    try:
+        return _run(request, samples, args.ascii)
+    except KeyboardInterrupt:
+        return _fail("interrupted")
+    finally:
+        samples.remove()
+
+
+def _fail(sentence: str) -> int:
+    print(f"kvmtui: {sentence}", file=sys.stderr)
+    return 1
+
+
+def _run(request: Request | None, samples: Samples, ascii: bool) -> int:
+    from kvmlib import KvmError
+    from kvmtui.opening import Opening
+    from kvmtui.terminal import Look, why_plain
+
+    reason = why_plain()
+    if reason and request is None:
+        return _fail(f"{reason}, so the application cannot run: name a DUMP to get a report as text")
+    opening = Opening(request, samples) if request is not None else None
+    try:
+        if reason:
+            assert opening is not None
+            return _report(opening, reason)
+        # No animation anywhere: on a serial line each frame costs seconds. Textual reads this when it is imported.
+        os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+        look = Look.of(os.environ, ascii)
+        if look.colour:
+            # Textual would take an empty NO_COLOR for a wish.
+            os.environ.pop("NO_COLOR", None)
+        from kvmtui.app import KvmtuiApp
+
+        if opening is not None and opening.wait(_PATIENCE):
+            opening.result()
+    except KvmError as e:
+        return _fail(str(e))
+    app = KvmtuiApp(opening, samples, look)
+    app.run()
+    return _fail(app.failure) if app.failure else app.return_code or 0
+
+
+def _report(opening: Opening, reason: str) -> int:
+    import kvmlib
+
+    print(f"kvmtui: {reason}, so here is the report as text; kvmdump can tell more", file=sys.stderr)
+    with opening.result() as kd:
+        try:
+            print(kvmlib.report_text(kd), flush=True)
+        except BrokenPipeError:
+            # Whoever reads it has read enough; Python must not try once more when it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,167 @@
+"""Every action once: keys, footer, help and palette are all made from this table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from textual.binding import Binding
+
+#: How a key is written for a person, where Textual's name for it is another.
+_SPELLING = {
+    "question_mark": "?",
+    "slash": "/",
+    "colon": ":",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+    "enter": "Enter",
+    "backspace": "Bksp",
+    "escape": "Esc",
+    "tab": "Tab",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Something a person can do.
+
+    Attributes:
+        id: the action as Textual runs it: `follow` is the method ``action_follow`` of what `where` names.
+        key: Textual's names of its keys, separated by commas; the first is the one to show.
+        label: one or two words, for the footer and the palette.
+        help: one sentence, for the help.
+        where: ``app`` (everywhere), ``dump`` (with a dump open), ``chooser``, or the id of the view it belongs to.
+        show_in_footer: whether the footer names it.
+    """
+
+    id: str
+    key: str
+    label: str
+    help: str
+    where: str
+    show_in_footer: bool = True
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Textual's names of the keys."""
+        return tuple(self.key.split(","))
+
+    @property
+    def shown_key(self) -> str:
+        """The first key, as a person writes it."""
+        return spelled(self.keys[0])
+
+    @property
+    def shown_keys(self) -> str:
+        """All keys, as a person writes them."""
+        return " ".join(spelled(key) for key in self.keys)
+
+
+def spelled(key: str) -> str:
+    """Write a key as a person does."""
+    return _SPELLING.get(key, key.replace("ctrl+", "^").upper() if key.startswith("ctrl+") else key)
+
+
+ACTIONS: tuple[Action, ...] = (
+    # -- with a dump open: the views
+    Action("view('summary')", "1", "Summary", "What the dump is, its state, and what the kernel said.", "dump", False),
+    Action("view('header')", "2", "Header", "Every byte of the header, and what it means.", "dump", False),
+    Action(
+        "view('registers')",
+        "3",
+        "Registers",
+        "The registers in the header and at the panic, and the stack.",
+        "dump",
+        False,
+    ),
+    Action("view('segments')", "4", "Segments", "The runs of RAM in the dump, to scale.", "dump", False),
+    Action("view('memory')", "5", "Memory", "The kernel's memory, byte by byte.", "dump", False),
+    Action("view('symbols')", "6", "Symbols", "The kernel's symbols.", "dump", False),
+    Action("view('messages')", "7", "Messages", "The kernel's message buffer.", "dump", False),
+    # -- Memory
+    Action("follow", "enter,o", "Follow", "Follow the pointer under the cursor.", "memory"),
+    Action("back", "backspace,u", "Back", "Go back to where the last jump started.", "memory"),
+    Action("walk", "w", "Walk", "Show or hide the page walk of the address under the cursor.", "memory"),
+    Action("physical", "p", "Physical", "Switch between virtual and physical memory.", "memory"),
+    Action(
+        "previous_range",
+        "left_square_bracket",
+        "Previous range",
+        "Go to the range of memory before this one.",
+        "memory",
+        False,
+    ),
+    Action(
+        "next_range",
+        "right_square_bracket",
+        "Next range",
+        "Go to the range of memory behind this one.",
+        "memory",
+        False,
+    ),
+    # -- Header
+    Action("form", "f", "Form", "Show the other form of the header: the device's or the saved core's.", "header"),
+    Action("pane", "tab,t", "Fields/bytes", "Go from the fields to the bytes, or back.", "header"),
+    # -- Summary, Registers, Segments, Symbols
+    Action("jump", "enter,m", "Show in Memory", "Show in Memory what this line is about.", "summary"),
+    Action(
+        "jump",
+        "enter,m",
+        "Show in Memory",
+        "Show in Memory the address that this register or frame holds.",
+        "registers",
+    ),
+    Action("jump", "enter,m", "Show in Memory", "Show in Memory the segment's first byte.", "segments"),
+    Action("jump", "enter,m", "Show in Memory", "Show the symbol in Memory.", "symbols"),
+    Action(
+        "filter",
+        "slash,f",
+        "Filter",
+        "Write a part of a name, or a pattern with * and ?; Escape leaves the field.",
+        "symbols",
+    ),
+    # -- Messages
+    Action("search", "slash,f", "Search", "Search the messages; upper and lower case are alike.", "messages"),
+    Action("next", "n", "Next", "Go to the next match.", "messages"),
+    Action("previous", "N", "Previous", "Go to the match before this one.", "messages"),
+    # -- the chooser
+    Action("open", "enter", "Open", "Open the dump, or make the sample and open it.", "chooser"),
+    Action("path", "slash,p", "Path", "Write the path of a dump.", "chooser"),
+    Action("again", "r", "Look again", "Look again for dumps.", "chooser"),
+    # -- with a dump open: what can be done with it
+    Action("goto", "g", "Go to", "Go to an address, a symbol, a register, pa:... or off:...", "dump"),
+    Action("save", "s", "Save", "Save the dump as savecore(8) does; asks where.", "dump"),
+    Action("invalidate", "i", "Invalidate", "Clear dumpmag, so that the dump is not saved again; asks first.", "dump"),
+    Action("choose", "c", "Choose", "Close this dump and choose another.", "dump", False),
+    # -- everywhere
+    Action("help", "question_mark", "Help", "Explain where you are, and list the keys.", "app"),
+    Action("palette", "ctrl+p,colon", "Palette", "Find an action by its name.", "app", False),
+    Action("quit", "q", "Quit", "Leave.", "app"),
+)
+
+#: Keys that move, for the help; they belong to the widgets, and there is nothing to choose about them.
+MOVES: tuple[tuple[str, str], ...] = (
+    ("Up Down, k j", "one row"),
+    ("PgUp PgDn, b Space", "one page"),
+    ("Home End, < >", "to the first, to the last"),
+)
+
+
+def actions_for(where: str) -> tuple[Action, ...]:
+    """Return the actions of one place, in the table's order."""
+    return tuple(a for a in ACTIONS if a.where == where)
+
+
+def bindings_for(where: str) -> list[Binding]:
+    """Return the key bindings of one place."""
+    return [Binding(a.key, a.id, a.label, show=a.show_in_footer) for a in actions_for(where)]
+
+
+def reachable(*places: str) -> Iterator[Action]:
+    """Yield the actions of several places, nearest first; an action whose key is taken by a nearer one is left out."""
+    taken: set[str] = set()
+    for where in places:
+        for action in actions_for(where):
+            if not taken.intersection(action.keys):
+                yield action
+        taken.update(key for a in actions_for(where) for key in a.keys)

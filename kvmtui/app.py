@@ -1,0 +1,122 @@
+"""The application: it opens a dump, or lets one be chosen, and gives every screen the same keys."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+from textual import events
+from textual.app import App
+from textual.binding import Binding, BindingType
+from textual.filter import LineFilter
+
+import kvmlib
+from kvmtui.actions import bindings_for
+from kvmtui.dialogs.help import HelpDialog
+from kvmtui.dialogs.palette import Palette
+from kvmtui.dialogs.save import SaveDialog
+from kvmtui.messages import Opened
+from kvmtui.opening import Opening, Samples
+from kvmtui.place import Place
+from kvmtui.screen import DumpScreen
+from kvmtui.terminal import Look, ascii_filter
+from kvmtui.views.chooser import ChooserScreen
+from kvmtui.views.waiting import WaitingScreen
+
+
+class KvmtuiApp(App[None]):
+    """kvmtui."""
+
+    TITLE = "kvmtui"
+    CSS_PATH = "kvmtui.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *bindings_for("app"),
+        Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
+    ]
+    # Ours is bound by the table of actions, and opens our own palette.
+    ENABLE_COMMAND_PALETTE = False
+
+    def __init__(
+        self, opening: Opening | None = None, samples: Samples | None = None, look: Look | None = None
+    ) -> None:
+        """Show the dump that is being opened, or the chooser."""
+        look = look or Look()
+        # Textual decides on NO_COLOR here and never again: the terminal's own colours, or greys.
+        super().__init__(ansi_color=None if look.colour else True)
+        if not look.colour:
+            self.theme = "ansi-dark"
+        self.animation_level: Literal["none", "basic", "full"] = "none"
+        self._ascii = ascii_filter() if look.ascii else None
+        self._opening = opening
+        self.samples = samples or Samples()
+        #: The sentence to leave with when there is nothing to show.
+        self.failure = ""
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        filters = super().get_line_filters()
+        return filters if self._ascii is None else [*filters, self._ascii]
+
+    def on_mount(self) -> None:
+        self._leave_on_signals()
+        if self._opening is None:
+            self.push_screen(ChooserScreen(self.samples))
+        else:
+            self.push_screen(WaitingScreen(self._opening), self._opened)
+
+    def _opened(self, result: kvmlib.Kvm | kvmlib.KvmError | None) -> None:
+        """Show the dump that was named on the command line, or leave."""
+        if isinstance(result, kvmlib.Kvm):
+            self.push_screen(DumpScreen(result))
+        else:
+            self.failure = str(result) if result is not None else ""
+            self.exit()
+
+    def _leave_on_signals(self) -> None:
+        """Leave in good order, so that neither a sample nor half a saved core stays behind."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        for name in ("SIGTERM", "SIGHUP"):
+            # Not every system has them, and not every thread may ask for them.
+            with contextlib.suppress(AttributeError, NotImplementedError, RuntimeError, ValueError):
+                loop.add_signal_handler(getattr(signal, name), self.exit)
+
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.Key) and isinstance(self.screen, Place):
+            # A sentence stays until the next key; what that key does may say another.
+            self.screen.say("")
+        await super().on_event(event)
+
+    # -- from one dump to another ------------------------------------------------------------------------------------
+
+    def on_opened(self, event: Opened) -> None:
+        self.switch_screen(DumpScreen(event.kd))
+
+    def on_choose(self) -> None:
+        self.switch_screen(ChooserScreen(self.samples))
+
+    # -- actions -----------------------------------------------------------------------------------------------------
+
+    def action_help(self) -> None:
+        place = self.screen
+        if isinstance(place, Place):
+            self.push_screen(HelpDialog(place.help_title, place.help_text, place.places))
+
+    def action_palette(self) -> None:
+        if isinstance(self.screen, Place):
+            self.push_screen(Palette())
+
+    async def action_quit(self) -> None:
+        busy = next((s for s in self.screen_stack if isinstance(s, SaveDialog) and s.busy), None)
+        if busy is None:
+            self.exit()
+        else:
+            busy.ask_to_quit()
+
+    def action_help_quit(self) -> None:
+        # ctrl+c: people press it to get out.
+        place = self.screen
+        if isinstance(place, Place):
+            place.say("press q to leave")

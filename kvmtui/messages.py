@@ -1,0 +1,45 @@
+"""What views tell the application."""
+
+from __future__ import annotations
+
+from textual.message import Message
+
+import kvmlib
+
+
+class GoTo(Message):
+    """Show this address in Memory: a virtual one, or a physical one."""
+
+    def __init__(self, va: int, physical: bool = False) -> None:
+        super().__init__()
+        self.va = va
+        self.physical = physical
+
+
+class Status(Message):
+    """Say a sentence on the bottom line; it stays until the next key."""
+
+    def __init__(self, text: str, bad: bool = False) -> None:
+        super().__init__()
+        self.text = text
+        self.bad = bad
+
+
+class Opened(Message):
+    """A dump is open: show it."""
+
+    def __init__(self, kd: kvmlib.Kvm) -> None:
+        super().__init__()
+        self.kd = kd
+
+
+class Choose(Message):
+    """Go back to the chooser."""
+
+
+class Summarised(Message):
+    """What the dump is and its state are known."""
+
+    def __init__(self, summary: kvmlib.Summary) -> None:
+        super().__init__()
+        self.summary = summary

@@ -1,0 +1,205 @@
+"""The screen of an open dump: seven views, and what can be done with the dump."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Container
+from textual.dom import DOMNode
+from textual.message import Message
+
+import kvmlib
+from kvmtui.actions import Action, bindings_for
+from kvmtui.dialogs.confirm import MessageDialog
+from kvmtui.dialogs.goto import GoToDialog, Target
+from kvmtui.dialogs.invalidate import InvalidateDialog, invalidate
+from kvmtui.dialogs.save import SaveDialog
+from kvmtui.messages import Choose, GoTo, Status, Summarised
+from kvmtui.place import Place
+from kvmtui.views.base import View
+from kvmtui.views.header import HeaderView
+from kvmtui.views.memory import MemoryView
+from kvmtui.views.messages import MessagesView
+from kvmtui.views.registers import RegistersView
+from kvmtui.views.segments import SegmentsView
+from kvmtui.views.summary import SummaryView
+from kvmtui.views.symbols import SymbolsView
+from kvmtui.widgets.bars import TabBar
+from kvmtui.widgets.format import file_name
+
+VIEWS: tuple[type[View], ...] = (
+    SummaryView,
+    HeaderView,
+    RegistersView,
+    SegmentsView,
+    MemoryView,
+    SymbolsView,
+    MessagesView,
+)
+
+
+class DumpScreen(Place):
+    """A dump; each view is made when it is first looked at."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings_for("dump")]
+
+    class Invalidated(Message):
+        """Invalidating came to an end."""
+
+        def __init__(self, done: kvmlib.Invalidation | None, problem: str) -> None:
+            super().__init__()
+            self.done = done
+            self.problem = problem
+
+    def __init__(self, kd: kvmlib.Kvm) -> None:
+        super().__init__(file_name(kd.path))
+        self.kd = kd
+        self.current = ""
+        self._views: dict[str, View] = {}
+        self._tabs = TabBar()
+        self._state = "..."
+
+    def compose(self) -> ComposeResult:
+        yield self.title_bar
+        yield self._tabs
+        yield Container(id="view")
+        yield self.bottom
+
+    async def on_mount(self) -> None:
+        self._title()
+        await self.show_view("summary")
+
+    def _title(self) -> None:
+        machine = self.kd.machine.name if self.kd.machine else ""
+        form = "saved core" if self.kd.form == "savecore" else "device form"
+        self.title_bar.tell(form, machine, f"[{self._state}]")
+
+    # -- views -------------------------------------------------------------------------------------------------------
+
+    @property
+    def view(self) -> View:
+        """The view that is shown."""
+        return self._views[self.current]
+
+    async def show_view(self, view_id: str) -> View:
+        """Show another view."""
+        view = self._made(view_id)
+        if view_id != self.current:
+            if self.current:
+                self.view.display = False
+            self.current = view_id
+            self._tabs.select(f"view('{view_id}')")
+            if not view.is_attached:
+                await self.query_one("#view", Container).mount(view)
+            view.display = True
+            self.bottom.refresh()
+        view.on_show_view()
+        return view
+
+    def _made(self, view_id: str) -> View:
+        """Return a view, made now if nobody looked at it yet."""
+        if view_id not in self._views:
+            self._views[view_id] = next(v for v in VIEWS if v.view_id == view_id)(self.kd)
+        return self._views[view_id]
+
+    async def action_view(self, view_id: str) -> None:
+        await self.show_view(view_id)
+
+    async def on_tab_bar_picked(self, event: TabBar.Picked) -> None:
+        await self.run_action(event.action)
+
+    async def on_go_to(self, event: GoTo) -> None:
+        await self._show_in_memory(Target(event.va, event.physical))
+
+    async def _show_in_memory(self, target: Target) -> None:
+        memory = self._made("memory")
+        assert isinstance(memory, MemoryView)
+        # Before it is shown, so that it doesn't begin by listing what isn't wanted.
+        memory.go(target)
+        await self.show_view("memory")
+
+    def on_status(self, event: Status) -> None:
+        self.say(event.text, event.bad)
+
+    def on_summarised(self, event: Summarised) -> None:
+        self._state = event.summary.state.verdict
+        self._title()
+
+    # -- help and palette --------------------------------------------------------------------------------------------
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        return (self.current, "dump")
+
+    @property
+    def help_title(self) -> str:
+        return self.view.title
+
+    @property
+    def help_text(self) -> str:
+        return self.view.help_text
+
+    def owner(self, action: Action) -> DOMNode:
+        return self.view if action.where == self.current else super().owner(action)
+
+    # -- actions -----------------------------------------------------------------------------------------------------
+
+    def action_goto(self) -> None:
+        here = self.view.here if isinstance(self.view, MemoryView) else None
+
+        async def done(target: Target | None) -> None:
+            if target is not None:
+                await self._show_in_memory(target)
+
+        self.app.push_screen(GoToDialog(self.kd, here), done)
+
+    def action_save(self) -> None:
+        self.app.push_screen(SaveDialog(self.kd))
+
+    def action_choose(self) -> None:
+        self.post_message(Choose())
+
+    def action_invalidate(self) -> None:
+        try:
+            mag = self.kd.dumpmag()
+        except kvmlib.KvmError as e:
+            self.app.push_screen(MessageDialog("Invalidate", [f"This dump cannot be invalidated: {e}."]))
+            return
+        if mag.state != "fresh":
+            was = (
+                "it was cleared before"
+                if mag.state == "cleared"
+                else "that is no value of dumpmag: is this the right kernel file?"
+            )
+            text = f"There is nothing to clear: dumpmag at file offset {mag.offset:#x} holds {mag.value:#x}, {was}"
+            self.app.push_screen(MessageDialog("Invalidate", [text]))
+            return
+
+        def answer(yes: bool | None) -> None:
+            if yes:
+                self._invalidate(mag)
+
+        self.app.push_screen(InvalidateDialog(self.kd, mag), answer)
+
+    @work(thread=True, exclusive=True, group="invalidate", exit_on_error=False)
+    def _invalidate(self, mag: kvmlib.DumpMag) -> None:
+        done, problem = None, ""
+        try:
+            done = invalidate(self.kd, mag)
+        except kvmlib.KvmError as e:
+            problem = str(e)
+        self.post_message(self.Invalidated(done, problem))
+
+    def on_dump_screen_invalidated(self, event: Invalidated) -> None:
+        if event.done is None:
+            self.app.push_screen(MessageDialog("Not invalidated", [f"{event.problem}."]))
+            return
+        done = event.done
+        size = f"{len(done.before)} bytes at {done.offset:#x}"
+        self.say(f"invalidated: {size} were {done.before.hex(' ')}, now {done.after.hex(' ')}")
+        for view in self._views.values():
+            view.forget()
+        self.view.on_show_view()

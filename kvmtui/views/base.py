@@ -1,0 +1,27 @@
+"""What the seven views have in common."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.containers import Vertical
+
+import kvmlib
+
+
+class View(Vertical):
+    """One of the views of a dump; it asks `kd` and draws what comes back."""
+
+    view_id: ClassVar[str] = ""
+    title: ClassVar[str] = ""
+    help_text: ClassVar[str] = ""
+
+    def __init__(self, kd: kvmlib.Kvm) -> None:
+        super().__init__(id=self.view_id)
+        self.kd = kd
+
+    def on_show_view(self) -> None:
+        """Become the visible view: fill in what was left for later."""
+
+    def forget(self) -> None:
+        """The dump was changed: read again what may have changed, when this becomes the visible view."""

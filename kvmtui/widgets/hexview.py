@@ -1,0 +1,356 @@
+"""The hex view: one Line-API widget over rows. Nothing is read that isn't on the screen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.segment import Segment
+from textual.binding import Binding, BindingType
+from textual.cache import LRUCache
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+import kvmlib
+from kvmtui.widgets.hexlayout import HexLayout, layout_for
+from kvmtui.widgets.rows import Kind, Row, RowModel
+from kvmtui.widgets.space import BytesSpace, Space
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.style import Style
+    from textual import events
+
+#: What fills the row of a hole: told apart without colour too.
+FILL: dict[Kind, str] = {"unmapped": "-", "not_in_dump": ":", "truncated": "~", "unlisted": "?"}
+_UNREADABLE = "!"
+_BYTE_ROLE = tuple("nul" if b == 0 else "text" if 0x20 <= b < 0x7F else "other" for b in range(256))
+_TEXT = "".join(chr(b) if 0x20 <= b < 0x7F else "." for b in range(256))
+
+
+class HexView(ScrollView, can_focus=True):
+    """Bytes of a `Space`, with a cursor on one of them."""
+
+    DEFAULT_CSS = """
+    HexView {
+        height: 1fr;
+        overflow-x: hidden;
+        overflow-y: scroll;
+        scrollbar-size-vertical: 1;
+        & > .hexview--address { text-style: none; }
+        & > .hexview--nul { color: $text-muted; text-style: dim; }
+        & > .hexview--text { color: $text-success; }
+        & > .hexview--other { color: $text-warning; }
+        & > .hexview--unmapped { color: $text-muted; text-style: dim; }
+        & > .hexview--not_in_dump { color: $text-accent; }
+        & > .hexview--truncated { color: $text-error; text-style: bold; }
+        & > .hexview--unlisted { color: $text-warning; }
+        & > .hexview--unreadable { color: $text-error; text-style: bold; }
+        & > .hexview--mark { background: $primary-muted; text-style: underline; }
+        & > .hexview--cursor { text-style: bold underline; }
+    }
+    HexView:focus > .hexview--cursor { text-style: reverse; }
+    HexView:ansi > .hexview--mark { background: ansi_blue; text-style: underline; }
+    HexView:ansi > .hexview--nul { color: ansi_default; text-style: dim; }
+    HexView:ansi > .hexview--text { color: ansi_green; }
+    HexView:ansi > .hexview--other { color: ansi_yellow; }
+    HexView:nocolor > .hexview--text { text-style: bold; }
+    """
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        f"hexview--{role}"
+        for role in (
+            *("address", "nul", "text", "other", "unmapped", "not_in_dump", "truncated", "unlisted", "unreadable"),
+            *("mark", "cursor"),
+        )
+    }
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left,h", "move(-1)", "Left", show=False),
+        Binding("right,l", "move(1)", "Right", show=False),
+        Binding("up,k", "rows(-1)", "Up", show=False),
+        Binding("down,j", "rows(1)", "Down", show=False),
+        Binding("pageup,b", "pages(-1)", "Page up", show=False),
+        Binding("pagedown,space", "pages(1)", "Page down", show=False),
+        Binding("home,0", "row_edge(False)", "Start of row", show=False),
+        Binding("end,$", "row_edge(True)", "End of row", show=False),
+        Binding("ctrl+home,less_than_sign", "edge(False)", "First byte", show=False),
+        Binding("ctrl+end,greater_than_sign", "edge(True)", "Last byte", show=False),
+    ]
+
+    class Moved(Message):
+        """The cursor stands on another address now."""
+
+        def __init__(self, view: HexView, address: int) -> None:
+            super().__init__()
+            self.view = view
+            self.address = address
+
+        @property
+        def control(self) -> HexView:
+            return self.view
+
+    def __init__(self, space: Space | None = None, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self.space: Space = space or BytesSpace(b"")
+        self.cursor = self.space.tiling.low
+        self.layout_: HexLayout = layout_for(79, self.space.digits)
+        self.model = RowModel(self.space.tiling, self.layout_.bytes)
+        #: Rows to scroll at once when the cursor leaves the window: on a slow line one repaint for many moves.
+        self.stride = 1
+        self._mark = (0, 0)
+        self._column = 0
+        self._strips: LRUCache[int, Strip] = LRUCache(256)
+
+    # -- what is shown -----------------------------------------------------------------------------------------------
+
+    def show(self, space: Space, address: int) -> None:
+        """Show another space, with the cursor on `address`."""
+        self.space = space
+        self.cursor = min(max(address, space.tiling.low), space.tiling.high - 1)
+        self._mark = (0, 0)
+        self._lay_out(keep_top=False)
+        self.post_message(self.Moved(self, self.cursor))
+
+    def reload(self) -> None:
+        """Read again what is on the screen."""
+        self._strips.clear()
+        self.refresh()
+
+    def mark(self, start: int, size: int) -> None:
+        """Light `size` bytes from `start` on; 0 for none."""
+        if (start, size) == self._mark:
+            return
+        old, self._mark = self._mark, (start, size)
+        self._forget(old)
+        self._forget(self._mark)
+
+    def _lay_out(self, keep_top: bool = True) -> None:
+        top = self.model.row(min(self.scroll_offset.y, self.model.total - 1)).start
+        self.layout_ = layout_for(self._columns or 79, self.space.digits)
+        self.model = RowModel(self.space.tiling, self.layout_.bytes)
+        self._strips.clear()
+        self._column = self.cursor % self.layout_.bytes
+        self.virtual_size = Size(self._columns, self.model.total)
+        if keep_top:
+            self.scroll_to(y=self.model.row_of(self.model.clamp(top)), animate=False)
+        self._reveal(centre=not keep_top)
+        self.refresh()
+
+    def on_resize(self) -> None:
+        if layout_for(self._columns, self.space.digits) == self.layout_ and self.virtual_size.width == self._columns:
+            # Only the height changed: what is drawn stays good.
+            self._reveal()
+        else:
+            self._lay_out(keep_top=self.virtual_size.height > 1)
+
+    @property
+    def _columns(self) -> int:
+        """Columns without the scrollbar."""
+        return self.scrollable_content_region.width
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._strips.clear()
+
+    def watch_has_focus(self, value: bool) -> None:
+        super().watch_has_focus(value)
+        self._strips.clear()
+        self._refresh_row(self.model.row_of(self.cursor))
+
+    # -- the cursor --------------------------------------------------------------------------------------------------
+
+    def move_to(self, address: int, *, keep_column: bool = False, centre: bool = False) -> None:
+        """Put the cursor on `address`, or on the nearest one there is, and make it visible."""
+        address = self.model.clamp(address)
+        old, self.cursor = self.cursor, address
+        if not keep_column:
+            self._column = address % self.layout_.bytes
+        if old != address:
+            self._refresh_byte(old)
+            self._refresh_byte(address)
+            self.post_message(self.Moved(self, address))
+        self._reveal(centre)
+
+    def _reveal(self, centre: bool = False) -> None:
+        """Scroll only when the cursor's row isn't in the window."""
+        height, row = self._height, self.model.row_of(self.cursor)
+        top = round(self.scroll_target_y)
+        if top <= row < top + height:
+            return
+        if centre:
+            target = row - height // 3
+        elif row < top:
+            target = min(row, top - self.stride)
+        else:
+            target = max(row - height + 1, top + self.stride)
+        self.scroll_to(y=max(0, min(target, self.model.total - height)), animate=False)
+
+    @property
+    def _height(self) -> int:
+        return max(1, self.size.height)
+
+    def action_move(self, by: int) -> None:
+        row = self.model.row(self.model.row_of(self.cursor))
+        if row.kind == "present":
+            there = self.model.clamp(self.cursor + by)
+        else:
+            there = self.model.clamp(row.start + row.size if by > 0 else row.start - 1)
+        # A hole is one step, and the cursor stands at its beginning.
+        row = self.model.row(self.model.row_of(there))
+        self.move_to(there if row.kind == "present" else row.start)
+
+    def action_rows(self, by: int) -> None:
+        self._to_row(self.model.row_of(self.cursor) + by)
+
+    def action_pages(self, by: int) -> None:
+        # The window moves with the cursor, so that the cursor stays on the same line of the screen.
+        step = max(1, self._height - 1) * by
+        here = self.model.row_of(self.cursor)
+        last = max(0, self.model.total - self._height)
+        self.scroll_to(y=max(0, min(last, round(self.scroll_target_y) + step)), animate=False)
+        self._to_row(here + step)
+
+    def _to_row(self, number: int) -> None:
+        row = self.model.row(max(0, min(number, self.model.total - 1)))
+        if row.kind == "present":
+            column = max(row.skip, min(self._column, row.skip + row.size - 1))
+            self.move_to(row.start + column - row.skip, keep_column=True)
+        elif row.number != self.model.row_of(self.cursor):
+            self.move_to(row.start, keep_column=True)
+
+    def action_row_edge(self, end: bool) -> None:
+        row = self.model.row(self.model.row_of(self.cursor))
+        self.move_to(row.start + row.size - 1 if end else row.start)
+
+    def action_edge(self, end: bool) -> None:
+        tiling = self.space.tiling
+        self.move_to(tiling.high - 1 if end else tiling.low)
+
+    def on_click(self, event: events.Click) -> None:
+        number = event.y + self.scroll_offset.y
+        if number < self.model.total:
+            row = self.model.row(number)
+            byte = self.layout_.byte_at(event.x)
+            if row.kind != "present":
+                self.move_to(row.start)
+            elif byte is not None and row.skip <= byte < row.skip + row.size:
+                self.move_to(row.start + byte - row.skip)
+
+    # -- drawing -----------------------------------------------------------------------------------------------------
+
+    def _refresh_byte(self, address: int) -> None:
+        """Repaint one row, as far as the byte: an arrow key must be cheap on a serial line."""
+        number = self.model.row_of(address)
+        if self.model.row(number).kind == "present":
+            self._refresh_row(number, self.layout_.text_column(address % self.layout_.bytes) + 1)
+        else:
+            self._refresh_row(number)
+
+    def _refresh_row(self, number: int, columns: int | None = None) -> None:
+        self._strips.discard(number)
+        y = number - self.scroll_offset.y
+        if 0 <= y < self._height:
+            self.refresh(Region(0, y, columns or self.layout_.width, 1))
+
+    def _forget(self, stretch: tuple[int, int]) -> None:
+        """Repaint the rows of a stretch that are on the screen."""
+        start, size = stretch
+        if not size:
+            return
+        top = self.scroll_offset.y
+        first = max(top, self.model.row_of(self.model.clamp(start)))
+        last = min(top + self._height - 1, self.model.row_of(self.model.clamp(start + size - 1)))
+        for number in range(first, last + 1):
+            self._refresh_row(number)
+        self._strips.clear()
+
+    def render_line(self, y: int) -> Strip:
+        number = y + self.scroll_offset.y
+        width = self._columns
+        if number >= self.model.total:
+            return Strip.blank(width, self.rich_style)
+        strip = self._strips.get(number)
+        if strip is None:
+            strip = self._strips[number] = self._draw(self.model.row(number)).adjust_cell_length(width, self.rich_style)
+        return strip
+
+    def _style(self, *roles: str) -> Style:
+        return self.get_component_rich_style(*(f"hexview--{role}" for role in roles))
+
+    def _draw(self, row: Row) -> Strip:
+        mask = (1 << 4 * self.layout_.digits) - 1
+        address = f"{row.start - row.skip & mask:0{self.layout_.digits}x}{' ' * self.layout_.gap}"
+        if row.kind != "present":
+            address = f"{row.start & mask:0{self.layout_.digits}x}{' ' * self.layout_.gap}"
+            text = self.space.hole(row_extent := self.space.tiling[self.space.tiling.index(row.start)])
+            end = row_extent.start + row_extent.size
+            return self._draw_hole(row, address, FILL[row.kind], text, row.kind, f"to {end:#x}")
+        try:
+            data = self.space.read(row.start, row.size)
+        except kvmlib.KvmError as e:
+            return self._draw_hole(row, address, _UNREADABLE, str(e), "unreadable", "")
+        return _strip(self._cells(row, address, data))
+
+    def _draw_hole(self, row: Row, address: str, fill: str, text: str, role: str, end: str) -> Strip:
+        room = self.layout_.width - len(address)
+        said = f"{fill * 2} {text}"
+        if end and len(said) + len(end) + 4 <= room:
+            said += f", {end}"
+        said = f"{kvmlib.printable(said)} "[:room]
+        here = row.start <= self.cursor < row.start + row.size
+        style = self._style(role, "cursor") if here else self._style(role)
+        rest = fill * (room - len(said))
+        return _strip([(address, self._style("address")), (said, style), (rest, self._style(role))])
+
+    def _cells(self, row: Row, address: str, data: bytes) -> Iterable[tuple[str, Style]]:
+        layout = self.layout_
+        blank = self.rich_style
+        styles = {role: self._style(role) for role in ("nul", "text", "other")}
+        marked = {role: self._style(role, "mark") for role in styles}
+        low, high = self._mark[0], self._mark[0] + self._mark[1]
+        looks = []
+        for i, byte in enumerate(data):
+            address_ = row.start + i
+            role = _BYTE_ROLE[byte]
+            lit = low <= address_ < high
+            if address_ == self.cursor:
+                looks.append(self._style(role, *(["mark"] if lit else []), "cursor"))
+            else:
+                looks.append(marked[role] if lit else styles[role])
+        yield address, self._style("address")
+        column = len(address)
+        for i, byte in enumerate(data):
+            at = layout.hex_column(row.skip + i)
+            yield " " * (at - column), _between(looks[i - 1], looks[i], blank) if i else blank
+            yield f"{byte:02x}", looks[i]
+            column = at + 2
+        # As text they all look alike: each change of colour costs as much as a dozen characters.
+        at = layout.text_column(row.skip)
+        yield " " * (at - column), blank
+        for i, byte in enumerate(data):
+            special = row.start + i == self.cursor or low <= row.start + i < high
+            yield _TEXT[byte], looks[i] if special else blank
+
+
+def _between(left: Style, right: Style, blank: Style) -> Style:
+    """Choose a blank's look so that there are few changes: either neighbour's, unless it would be seen on a blank."""
+    if left is right:
+        return left
+    return next((style for style in (left, right) if not style.reverse and not style.underline), blank)
+
+
+def _strip(cells: Iterable[tuple[str, Style]]) -> Strip:
+    """Join neighbours that look the same."""
+    segments: list[Segment] = []
+    run: list[str] = []
+    look: Style | None = None
+    for text, style in cells:
+        if style is not look and style != look:
+            if run:
+                segments.append(Segment("".join(run), look))
+            run, look = [], style
+        run.append(text)
+    if run:
+        segments.append(Segment("".join(run), look))
+    return Strip([s for s in segments if s.text])

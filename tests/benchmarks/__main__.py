@@ -1,0 +1,85 @@
+"""How long it takes, beside a yardstick that runs in the same minute: python -m tests.benchmarks [DUMP]
+
+Without DUMP the benchmark dump is made in memory (/dev/shm), else in TMPDIR, and removed in the end: 1.1 GB for it and
+the saved core. Ratios travel from machine to machine, seconds don't. The C numbers need a compiler called cc.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.benchmarks import library, start
+from tests.benchmarks.make_dump import DUMP_OFF, VA, make_dump
+
+HERE = Path(__file__).parent
+#: What it is, and what it is measured against.
+LIBRARY = {
+    "read_4k": "Kvm.read, 256 MiB by 4 KiB",
+    "read_64k": "Kvm.read, 256 MiB by 64 KiB",
+    "read_once": "Kvm.read, 256 MiB in one call",
+    "kvatop": "Kvm.kvatop, 200,000 random addresses",
+    "save": "kvmlib.save, 512 MiB",
+    "mappings": "Kvm.mappings, 65,536 pages",
+}
+
+
+@contextmanager
+def working_directory() -> Iterator[Path]:
+    """Make a folder, in memory if possible, so that no disk is measured."""
+    memory = Path("/dev/shm")
+    place = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="kvmtui-benchmark-", dir=place) as folder:
+        yield Path(folder)
+
+
+def yardstick(dump: Path, folder: Path) -> dict[str, float]:
+    """Measure the same work in C; nothing where there is no compiler."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        return {}
+    program = folder / "yardstick"
+    # glibc hides pread(2) from a plain -std=c99; the BSDs don't mind being asked for it.
+    subprocess.run(
+        [compiler, "-O2", "-D_DEFAULT_SOURCE", "-o", str(program), str(HERE / "yardstick.c")], check=True, text=True
+    )
+    command = [str(program), str(dump), str(DUMP_OFF), str(VA), str(folder / "copy")]
+    said = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout
+    return {name: float(seconds) for name, seconds in map(str.split, said.splitlines())}
+
+
+def row(what: str, ours: float, yard: float | None, yard_is: str) -> None:
+    """Print a row of the table, which Markdown understands."""
+    ratio = f"{ours / yard:.2f}" if yard else "-"
+    theirs = f"{yard * 1000:.1f} ms" if yard else "-"
+    print(f"| {what} | {ours * 1000:.1f} ms | {theirs} | {yard_is} | {ratio} |", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("dump", metavar="DUMP", nargs="?", type=Path, help="as tests.benchmarks.make_dump makes it")
+    dump: Path | None = parser.parse_args().dump
+    with working_directory() as folder:
+        if dump is None:
+            dump = folder / "benchmark.img"
+            make_dump(dump)
+        dump = dump.resolve()
+        library.check(dump)
+        print("| what | time | yardstick | which is | ratio |\n|---|---|---|---|---|")
+        info, nothing = start.info(dump)
+        row("`kvmdump info`, whole process", info, nothing, "`python -c pass`")
+        paint, hello = start.first_paint(dump)
+        row("`kvmtui` to its first whole screen", paint, hello, "hello world in Textual")
+        measured_in_c = yardstick(dump, folder)
+        for name, seconds in library.measure(dump, folder):
+            row(LIBRARY[name], seconds, measured_in_c.get(name), "C" if name in measured_in_c else "-")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""kvmlib's own work, measured in this process."""
+
+import random
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import kvmlib
+from tests.benchmarks.make_dump import DUMP_OFF, LENGTH, PAGE, PAGES, VA, layout, page
+
+RUNS = 5
+LOOKUPS = 200_000
+
+
+def check(dump: Path) -> None:
+    """See that what is measured answers right: every 997th page is the one that was mapped."""
+    _, _, mapped = layout()
+    with kvmlib.open(dump, dump_off=DUMP_OFF) as kd:
+        for number in range(0, PAGES, 997):
+            if kd.read(VA + number * PAGE, PAGE) != page(mapped[number]):
+                raise SystemExit(f"{dump} is not what tests.benchmarks.make_dump makes")
+
+
+def measure(dump: Path, folder: Path) -> Iterator[tuple[str, float]]:
+    """Yield the name of each measurement and its seconds. Each run opens the dump anew, so that no run warms the next."""
+    random_numbers = random.Random(1)
+    addresses = [VA + random_numbers.randrange(LENGTH) for _ in range(LOOKUPS)]
+
+    def opened(work: Callable[[kvmlib.Kvm], object]) -> float:
+        took = []
+        for _ in range(RUNS):
+            with kvmlib.open(dump, dump_off=DUMP_OFF) as kd:
+                begin = time.perf_counter()
+                work(kd)
+                took.append(time.perf_counter() - begin)
+        return statistics.median(took)
+
+    def read_by(step: int) -> Callable[[kvmlib.Kvm], object]:
+        def work(kd: kvmlib.Kvm) -> None:
+            read = kd.read
+            for va in range(VA, VA + LENGTH, step):
+                read(va, step)
+
+        return work
+
+    def look_up(kd: kvmlib.Kvm) -> None:
+        kvatop = kd.kvatop
+        for va in addresses:
+            kvatop(va)
+
+    def list_mappings(kd: kvmlib.Kvm) -> None:
+        for _ in kd.mappings():
+            pass
+
+    yield "read_4k", opened(read_by(4 << 10))
+    yield "read_64k", opened(read_by(64 << 10))
+    yield "read_once", opened(read_by(LENGTH))
+    yield "kvatop", opened(look_up)
+    yield "mappings", opened(list_mappings)
+
+    took = []
+    for _ in range(RUNS):
+        crash = folder / "crash"
+        crash.mkdir()
+        with kvmlib.open(dump, dump_off=DUMP_OFF) as kd:
+            begin = time.perf_counter()
+            # force: this dump has no dumpmag that could say it is fresh.
+            kvmlib.save(kd, crash, force=True)
+            took.append(time.perf_counter() - begin)
+        shutil.rmtree(crash)
+    yield "save", statistics.median(took)

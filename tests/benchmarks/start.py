@@ -1,0 +1,67 @@
+"""Whole processes, from their start: how long somebody waits."""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.conftest import ROOT
+from tests.terminal.harness import Terminal
+
+RUNS = 9
+SIZE = (80, 24)
+
+#: As small as a Textual application can be.
+HELLO = """
+from textual.app import App, ComposeResult
+from textual.widgets import Static
+
+class Hello(App):
+    def compose(self) -> ComposeResult:
+        yield Static("hello, world")
+
+Hello().run()
+"""
+
+
+def alternating(ours: Callable[[], float], yard: Callable[[], float]) -> tuple[float, float]:
+    """Return the medians of both; run in turn, so that a busy moment hits them alike. The first pair doesn't count."""
+    pairs = [(ours(), yard()) for _ in range(RUNS + 1)][1:]
+    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
+
+
+def info(dump: Path) -> tuple[float, float]:
+    """Return the seconds of ``kvmdump info`` and of a Python that does nothing."""
+
+    def process(*arguments: str) -> Callable[[], float]:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+        def run() -> float:
+            begin = time.perf_counter()
+            subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL, env=environment)
+            return time.perf_counter() - begin
+
+        return run
+
+    return alternating(process("-m", "kvmlib", "info", str(dump)), process("-c", "pass"))
+
+
+def first_paint(dump: Path) -> tuple[float, float]:
+    """Return the seconds until ``kvmtui`` has its whole summary on the screen, and hello world its greeting."""
+
+    def application(shows: str, *arguments: str) -> Callable[[], float]:
+        def run() -> float:
+            begin = time.perf_counter()
+            with Terminal([sys.executable, *arguments], size=SIZE, env={"PYTHONPATH": str(ROOT)}) as terminal:
+                terminal.wait_for(shows, 60)
+                took = time.perf_counter() - begin
+                terminal.press("ctrl+q")
+                terminal.exit_status(60)
+            return took
+
+        return run
+
+    return alternating(application("q Quit", "-m", "kvmtui", str(dump)), application("hello, world", "-c", HELLO))

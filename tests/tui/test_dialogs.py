@@ -1,0 +1,364 @@
+"""Saving, invalidating, and leaving: only what was confirmed is done."""
+
+import gzip
+import re
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Button, Input, Static
+
+import kvmlib
+from kvmtui.dialogs.confirm import ConfirmDialog, MessageDialog
+from kvmtui.dialogs.invalidate import InvalidateDialog
+from kvmtui.dialogs.save import SaveDialog
+from kvmtui.views.memory import MemoryView
+from tests.tui.hosting import digest, screen, settle
+from tests.tui.running import content, dump_screen, names, press, running, top, view, write
+
+each_size = pytest.mark.parametrize("size", [(80, 24), (120, 40), (40, 12)])
+
+
+def dialog(pilot: Pilot[None]) -> SaveDialog:
+    assert isinstance(pilot.app.screen, SaveDialog)
+    return pilot.app.screen
+
+
+def focused(pilot: Pilot[None]) -> str:
+    widget = pilot.app.screen.focused
+    return str(widget.label) if isinstance(widget, Button) else type(widget).__name__
+
+
+def said(pilot: Pilot[None]) -> str:
+    """What the dialog says."""
+    return "\n".join(str(widget.content) for widget in pilot.app.screen.query(Static) if widget.display)
+
+
+def solid(pilot: Pilot[None]) -> str:
+    """What the screen says, without blanks and frames: paths are broken into rows."""
+    return "".join("".join(screen(pilot)).replace("│", "").split())
+
+
+async def ask_to_save(pilot: Pilot[None], folder: Path) -> None:
+    """Open the dialog, and write the folder's name into it."""
+    await press(pilot, "s")
+    dialog(pilot).query_one(Input).value = str(folder)
+    await press(pilot, "enter")
+
+
+# -- save ------------------------------------------------------------------------------------------------------------
+
+
+@each_size
+async def test_saving_says_what_it_will_write_and_writes_that(
+    image: Path, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    target = tmp_path / "crash"
+    target.mkdir()
+    before = digest(image.parent)
+    async with running(image, size) as pilot:
+        kd = dump_screen(pilot).kd
+        answers = (kvmlib.summary(kd).panic, kd.registers, kd.read(kd.address("version"), 64))
+        await ask_to_save(pilot, target)
+        plan = kvmlib.plan_save(kd, target)
+        text = said(pilot)
+        assert f"writes  {plan.core}\n" in text
+        assert f"writes  {plan.kernel}\n        a copy of {image.with_suffix('.elf')}\n" in text
+        assert f"({plan.size:,} bytes)" in text
+        assert names(target) == set()
+        # The sample's panic was years ago, so there is a warning, and doing nothing is focused.
+        assert plan.warnings
+        assert focused(pilot) == "Cancel"
+        dialog(pilot).query_one("#save", Button).focus()
+        await press(pilot, "enter")
+        await settle(pilot)
+        assert focused(pilot) == "OK"
+        assert "saved" in "\n".join(screen(pilot))
+        await press(pilot, "enter")
+        assert top(pilot) is dump_screen(pilot)
+    assert digest(image.parent) == before
+    assert names(target) >= {"bsd.0", "bsd.0.core", "bounds"}
+    async with running(target / "bsd.0.core", size) as pilot:
+        kd = dump_screen(pilot).kd
+        assert kd.form == "savecore"
+        assert (kvmlib.summary(kd).panic, kd.registers, kd.read(kd.address("version"), 64)) == answers
+
+
+async def test_saving_packed(image: Path, tmp_path: Path) -> None:
+    target = tmp_path / "crash"
+    target.mkdir()
+    async with running(image) as pilot:
+        await ask_to_save(pilot, target)
+        dialog(pilot).query_one("#compress", Button).focus()
+        await press(pilot, "enter")
+        assert "bsd.0.core.gz" in solid(pilot)
+        dialog(pilot).query_one("#save", Button).focus()
+        await press(pilot, "enter")
+        await settle(pilot)
+    with gzip.open(target / "bsd.0.core.gz") as packed, kvmlib.open(target / "bsd.0.core.gz") as kd:
+        assert len(packed.read()) == kd.image.size
+        assert kd.form == "savecore"
+
+
+async def test_escape_leaves_the_dialog_and_nothing_is_written(image: Path, tmp_path: Path) -> None:
+    target = tmp_path / "crash"
+    target.mkdir()
+    async with running(image) as pilot:
+        await ask_to_save(pilot, target)
+        await press(pilot, "escape")
+        assert top(pilot) is dump_screen(pilot)
+        await ask_to_save(pilot, target)
+        await press(pilot, "enter")
+        assert top(pilot) is dump_screen(pilot)
+    assert names(target) == set()
+
+
+async def test_directory_that_is_none_is_told_and_can_be_corrected(image: Path, tmp_path: Path) -> None:
+    async with running(image) as pilot:
+        await ask_to_save(pilot, tmp_path / "nowhere")
+        assert "nowhere" in solid(pilot)
+        assert dialog(pilot).stage == "ask"
+        assert not dialog(pilot).query_one("#save", Button).display
+        dialog(pilot).query_one(Input).value = str(tmp_path)
+        await press(pilot, "enter")
+        assert dialog(pilot).stage == "confirm"
+
+
+async def test_another_directory_needs_another_look(image: Path, tmp_path: Path) -> None:
+    async with running(image) as pilot:
+        await ask_to_save(pilot, tmp_path)
+        dialog(pilot).query_one(Input).focus()
+        await write(pilot, "x")
+        assert dialog(pilot).stage == "ask"
+        assert not dialog(pilot).query_one("#save", Button).display
+    assert names(tmp_path) == {"dump"}
+
+
+async def test_a_refusal_is_shown_and_only_overridden_on_purpose(image: Path, tmp_path: Path) -> None:
+    target = tmp_path / "crash"
+    target.mkdir()
+    (target / "minfree").write_text("999999999999\n")
+    async with running(image) as pilot:
+        await ask_to_save(pilot, target)
+        assert "refused:" in "\n".join(screen(pilot))
+        assert focused(pilot) == "Cancel"
+        save = dialog(pilot).query_one("#save", Button)
+        assert str(save.label) == "Save anyway"
+        save.focus()
+        await press(pilot, "enter")
+        await settle(pilot)
+    assert (target / "bsd.0.core").exists()
+
+
+@pytest.fixture
+def slow_save(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """Make saving wait in the middle: (it has begun to write, it may go on)."""
+    begun, go_on = threading.Event(), threading.Event()
+    real: Callable[..., kvmlib.Saved] = kvmlib.save
+
+    def save(*args: Any, should_stop: Callable[[], bool], **kwargs: Any) -> kvmlib.Saved:
+        pieces = 0
+
+        def polled() -> bool:
+            nonlocal pieces
+            pieces += 1
+            if pieces == 3:
+                begun.set()
+                while not should_stop() and not go_on.wait(0.01):
+                    pass
+            return should_stop()
+
+        return real(*args, should_stop=polled, **kwargs)
+
+    monkeypatch.setattr(kvmlib, "save", save)
+    return begun, go_on
+
+
+async def start_saving(pilot: Pilot[None], target: Path, begun: threading.Event) -> None:
+    await ask_to_save(pilot, target)
+    dialog(pilot).query_one("#save", Button).focus()
+    await pilot.press("enter")
+    while not begun.is_set():
+        await pilot.pause(0.01)
+    await pilot.pause(0.3)
+
+
+async def test_escape_cancels_and_leaves_nothing_behind(
+    image: Path, tmp_path: Path, slow_save: tuple[threading.Event, threading.Event]
+) -> None:
+    target = tmp_path / "crash"
+    target.mkdir()
+    async with running(image) as pilot:
+        await start_saving(pilot, target, slow_save[0])
+        assert dialog(pilot).busy
+        text = said(pilot)
+        assert re.search(r" of \d\.\d MiB, .*/s, .* left", text), text
+        assert "%" in text
+        assert "Escape cancels" in text
+        await pilot.press("escape")
+        await settle(pilot)
+        assert dialog(pilot).stage == "done"
+        assert "nothing was left behind" in "\n".join(screen(pilot))
+        await press(pilot, "enter")
+        assert top(pilot) is dump_screen(pilot)
+    assert names(target) == set()
+
+
+@pytest.mark.parametrize("key", ["q", "ctrl+q"])
+async def test_leaving_while_saving_asks_and_going_on_saves(
+    image: Path, tmp_path: Path, slow_save: tuple[threading.Event, threading.Event], key: str
+) -> None:
+    target = tmp_path / "crash"
+    target.mkdir()
+    async with running(image) as pilot:
+        await start_saving(pilot, target, slow_save[0])
+        await pilot.press(key)
+        await pilot.pause()
+        assert isinstance(pilot.app.screen, ConfirmDialog)
+        assert focused(pilot) == "Go on saving (n)"
+        await pilot.press("enter")
+        await pilot.pause()
+        assert dialog(pilot).busy
+        slow_save[1].set()
+        await settle(pilot)
+        assert dialog(pilot).stage == "done"
+    assert (target / "bsd.0.core").exists()
+
+
+async def test_leaving_while_saving_leaves_nothing_behind(
+    image: Path, tmp_path: Path, slow_save: tuple[threading.Event, threading.Event]
+) -> None:
+    target = tmp_path / "crash"
+    target.mkdir()
+    async with running(image) as pilot:
+        await start_saving(pilot, target, slow_save[0])
+        await pilot.press("q")
+        await pilot.pause()
+        await pilot.press("y")
+        await settle(pilot)
+    assert pilot.app.return_code == 0
+    assert names(target) == set()
+
+
+async def test_a_full_disk_is_told_and_nothing_is_left(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any, **kwargs: Any) -> kvmlib.Saved:
+        raise kvmlib.KvmError("cannot write: no space left on device")
+
+    monkeypatch.setattr(kvmlib, "save", full)
+    async with running(image) as pilot:
+        await ask_to_save(pilot, tmp_path)
+        dialog(pilot).query_one("#save", Button).focus()
+        await press(pilot, "enter")
+        await settle(pilot)
+        text = "\n".join(screen(pilot))
+        assert "Nothing was saved." in text
+        assert "cannot write: no space left on device." in text
+
+
+# -- invalidate ------------------------------------------------------------------------------------------------------
+
+
+@each_size
+async def test_invalidating_names_the_bytes_and_leaves_them_alone_unless_told(
+    image: Path, size: tuple[int, int]
+) -> None:
+    before = digest(image.parent)
+    async with running(image, size) as pilot:
+        mag = dump_screen(pilot).kd.dumpmag()
+        await press(pilot, "i")
+        assert isinstance(pilot.app.screen, InvalidateDialog)
+        assert focused(pilot) == "Leave it (n)"
+        text = said(pilot)
+        assert f"file    {image}\noffset  {mag.offset:#x} " in text
+        assert "now     01 01 ca 8f 00 00 00 00\nafter   00 00 00 00 00 00 00 00\n" in text
+        # On the smallest screen the last lines are what is seen, with the answers below them.
+        assert "now     01 01 ca 8f 00 00 00 00" in "\n".join(screen(pilot))
+        await press(pilot, "enter")
+        assert top(pilot) is dump_screen(pilot)
+        for key in ("escape", "n"):
+            await press(pilot, "i", key)
+            assert top(pilot) is dump_screen(pilot)
+    assert digest(image.parent) == before
+
+
+async def test_invalidating_clears_exactly_dumpmag(image: Path) -> None:
+    before = content(image)
+    async with running(image) as pilot:
+        mag = dump_screen(pilot).kd.dumpmag()
+        await press(pilot, "5", "g")
+        await write(pilot, "dumpmag")
+        await press(pilot, "enter")
+        assert "01 01 ca 8f" in "\n".join(screen(pilot))
+        await press(pilot, "i", "y")
+        await settle(pilot)
+        assert screen(pilot)[-1].startswith(
+            f"invalidated: 8 bytes at {mag.offset:#x} were 01 01 ca 8f 00 00 00 00, now 00"
+        )
+        # What is on the screen is what is in the file now.
+        assert view(pilot, MemoryView).hex.has_focus
+        assert "01 01 ca 8f" not in "\n".join(screen(pilot)[:-1])
+        await press(pilot, "1")
+        await settle(pilot)
+        assert screen(pilot)[0].endswith("[saved]")
+        await press(pilot, "i")
+        assert isinstance(pilot.app.screen, MessageDialog)
+        assert "nothing to clear" in "\n".join(screen(pilot))
+        await press(pilot, "enter")
+        assert top(pilot) is dump_screen(pilot)
+    after = content(image)
+    assert [i - mag.offset for i in range(len(before)) if before[i] != after[i]] == [0, 1, 2, 3]
+    assert after[mag.offset : mag.offset + 8] == bytes(8)
+
+
+async def test_a_saved_core_is_invalidated_too(image: Path, tmp_path: Path) -> None:
+    with kvmlib.open(image) as kd:
+        core = Path(kvmlib.save(kd, tmp_path).core)
+    async with running(core) as pilot:
+        offset = dump_screen(pilot).kd.dumpmag().offset
+        await press(pilot, "i", "y")
+        await settle(pilot)
+        assert screen(pilot)[-1].startswith("invalidated: ")
+    assert content(core)[offset : offset + 8] == bytes(8)
+
+
+async def test_what_cannot_be_written_says_why(image: Path, tmp_path: Path) -> None:
+    with kvmlib.open(image) as kd:
+        core = Path(kvmlib.save(kd, tmp_path, compress=True).core)
+    before = content(core)
+    async with running(core) as pilot:
+        title = screen(pilot)[0]
+        await press(pilot, "i", "y")
+        await settle(pilot)
+        assert isinstance(pilot.app.screen, MessageDialog)
+        assert "Not invalidated" in "\n".join(screen(pilot))
+        await press(pilot, "enter")
+        assert screen(pilot)[0] == title
+    assert content(core) == before
+
+
+async def test_without_dumpmag_there_is_nothing_to_invalidate(image: Path) -> None:
+    (image.parent / "sample.elf").unlink()
+    async with running(image) as pilot:
+        await press(pilot, "i")
+        assert isinstance(pilot.app.screen, MessageDialog)
+        assert "cannotbeinvalidated:_dumpmag:notinnamelist" in solid(pilot)
+
+
+async def test_dumpmag_that_changed_meanwhile_is_left_alone(image: Path) -> None:
+    async with running(image) as pilot:
+        mag = dump_screen(pilot).kd.dumpmag()
+        await press(pilot, "i")
+        with image.open("r+b") as f:
+            f.seek(mag.offset)
+            f.write(b"\x01\x01\xca\x8f\x01")
+        before = content(image)
+        await press(pilot, "y")
+        await settle(pilot)
+        assert isinstance(pilot.app.screen, MessageDialog)
+        assert "changed meanwhile" in "\n".join(screen(pilot))
+    assert content(image) == before
