@@ -9,54 +9,96 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kvmlib.backtrace import (
+        Frame as Frame,
+        Stack as Stack,
+        panic_registers as panic_registers,
+        stack as stack,
+    )
+    from kvmlib.elfwriter import (
+        ElfSection as ElfSection,
+        parse_symbols as parse_symbols,
+        write_elf as write_elf,
+    )
     from kvmlib.errors import (
         Cancelled as Cancelled,
-    )
-    from kvmlib.errors import (
         FormatError as FormatError,
-    )
-    from kvmlib.errors import (
         KvmError as KvmError,
-    )
-    from kvmlib.errors import (
         NotInDumpError as NotInDumpError,
-    )
-    from kvmlib.errors import (
         ReadOnlyError as ReadOnlyError,
-    )
-    from kvmlib.errors import (
         SymbolError as SymbolError,
-    )
-    from kvmlib.errors import (
         TranslationError as TranslationError,
-    )
-    from kvmlib.errors import (
         TruncatedError as TruncatedError,
     )
-    from kvmlib.fields import Field as Field
-    from kvmlib.fields import header_bytes as header_bytes
-    from kvmlib.fields import header_fields as header_fields
-    from kvmlib.kcore import KcoreHdr as KcoreHdr
-    from kvmlib.kcore import MidMag as MidMag
-    from kvmlib.kcore import RamSeg as RamSeg
-    from kvmlib.kvm import DumpMag as DumpMag
-    from kvmlib.kvm import Invalidation as Invalidation
-    from kvmlib.kvm import Kvm as Kvm
-    from kvmlib.memory import Segment as Segment
-    from kvmlib.memory import Span as Span
-    from kvmlib.namelist import Symbol as Symbol
-    from kvmlib.namelist import SymbolTable as SymbolTable
-    from kvmlib.ports import machine as machine
-    from kvmlib.ports import machines as machines
-    from kvmlib.ports.base import Machine as Machine
-    from kvmlib.ports.base import Register as Register
-    from kvmlib.search import Candidate as Candidate
-    from kvmlib.search import find as find
-    from kvmlib.search import open as open
-    from kvmlib.text import decode as decode
-    from kvmlib.text import printable as printable
-    from kvmlib.translate import Mapping as Mapping
-    from kvmlib.translate import Step as Step
+    from kvmlib.fields import (
+        Field as Field,
+        header_bytes as header_bytes,
+        header_fields as header_fields,
+    )
+    from kvmlib.kcore import (
+        KcoreHdr as KcoreHdr,
+        MidMag as MidMag,
+        RamSeg as RamSeg,
+    )
+    from kvmlib.kvm import (
+        DumpMag as DumpMag,
+        Invalidation as Invalidation,
+        Kvm as Kvm,
+    )
+    from kvmlib.memory import (
+        Segment as Segment,
+        Span as Span,
+    )
+    from kvmlib.msgbuf import (
+        Messages as Messages,
+        messages as messages,
+    )
+    from kvmlib.namelist import (
+        Symbol as Symbol,
+        SymbolTable as SymbolTable,
+    )
+    from kvmlib.panic import (
+        Fact as Fact,
+        State as State,
+        Summary as Summary,
+        summary as summary,
+    )
+    from kvmlib.ports import (
+        machine as machine,
+        machines as machines,
+    )
+    from kvmlib.ports.base import (
+        Machine as Machine,
+        Register as Register,
+    )
+    from kvmlib.report import (
+        report_text as report_text,
+    )
+    from kvmlib.sample import (
+        Sample as Sample,
+        SampleFrame as SampleFrame,
+        make_sample as make_sample,
+        sample_names as sample_names,
+    )
+    from kvmlib.savecore import (
+        Saved as Saved,
+        SavePlan as SavePlan,
+        plan_save as plan_save,
+        save as save,
+    )
+    from kvmlib.search import (
+        Candidate as Candidate,
+        find as find,
+        open as open,
+    )
+    from kvmlib.text import (
+        decode as decode,
+        printable as printable,
+    )
+    from kvmlib.translate import (
+        Mapping as Mapping,
+        Step as Step,
+    )
 
 __version__ = "0.1.0"
 

@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 
 def _number(text: str) -> int:
@@ -19,11 +20,19 @@ def _number(text: str) -> int:
     return value
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Exit with 2; what was typed, or came from a file name, is shown as harmlessly as all else."""
+        from kvmlib.text import printable
+
+        super().error(printable(message))
+
+
 def parser() -> argparse.ArgumentParser:
     """Build the command line's parser."""
     from kvmlib import __version__
 
-    p = argparse.ArgumentParser(
+    p = _Parser(
         prog="kvmdump",
         description="Find, read, save and invalidate OpenBSD and NetBSD kernel crash dumps of any machine.",
     )

@@ -229,8 +229,7 @@ def _write_elf(a: argparse.Namespace, kd: Kvm, found: Sequence[Symbol]) -> int:
 def save(a: argparse.Namespace) -> int:
     """Save the dump as savecore(8) would."""
     from kvmlib.report import plain
-    from kvmlib.savecore import plan_save
-    from kvmlib.savecore import save as save_dump
+    from kvmlib.savecore import plan_save, save as save_dump
 
     with _open(a) as kd:
         plan = plan_save(kd, a.directory, compress=a.compress)

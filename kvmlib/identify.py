@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 from kvmlib.errors import FormatError, KvmError
 from kvmlib.image import Image
 from kvmlib.kcore import Headers, MidMag, RamSeg, read_device, read_saved
 from kvmlib.memory import PhysicalMemory
-from kvmlib.ports import MACHINES
-from kvmlib.ports import machine as machine_by_name
+from kvmlib.ports import MACHINES, machine as machine_by_name
 from kvmlib.ports.base import Machine
 from kvmlib.text import printable
 
@@ -20,6 +20,8 @@ _BANNER_RANGE = 256 << 20
 _PIECE = 4 << 20
 _BANNER = re.compile(rb"(OpenBSD|NetBSD) \d{1,2}\.[ -~]{1,60}\([ -~]{1,80}\) #\d+")
 _TOP = 1 << 64
+#: What `find_banner` found: several readings of one image ask for it, and without a banner it looks at all the memory.
+_banners: WeakKeyDictionary[Image, dict[tuple[int, int], tuple[int, bytes] | None]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +193,13 @@ def _by_banner(image: Image, found: list[Reading]) -> list[Reading]:
 def find_banner(image: Image, start: int, stop: int) -> tuple[int, bytes] | None:
     """Return (file offset, text) of the first kernel banner in bytes [start, stop) of the image; 256 MiB at most."""
     stop = min(stop, start + _BANNER_RANGE)
+    known = _banners.setdefault(image, {})
+    if (start, stop) not in known:
+        known[start, stop] = _search_banner(image, start, stop)
+    return known[start, stop]
+
+
+def _search_banner(image: Image, start: int, stop: int) -> tuple[int, bytes] | None:
     overlap = 256
     for at in range(start, stop, _PIECE):
         try:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterator
-from collections.abc import Mapping as MappingType
+from collections.abc import Callable, Iterator, Mapping as MappingType
 from types import MappingProxyType, TracebackType
 from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
 
@@ -22,7 +21,7 @@ from kvmlib.identify import Reading, readings
 from kvmlib.image import Image, open_image
 from kvmlib.kcore import Headers, KcoreHdr, build_saved
 from kvmlib.memory import PhysicalMemory, Segment, Span
-from kvmlib.namelist import NO_SYMBOLS, Symbol, SymbolTable, read_elf
+from kvmlib.namelist import NO_SYMBOLS, Symbol, SymbolTable, read_elf, resolve
 from kvmlib.ports import machine as machine_by_name
 from kvmlib.ports.base import Machine, Mmu, Register
 from kvmlib.text import printable
@@ -465,11 +464,7 @@ class Kvm:
 
     def describe(self, va: int) -> str:
         """Name an address as symbol+offset, where a symbol lies at most 1 MiB before it; empty otherwise."""
-        found = self.symbols.at(va)
-        if found is None or found[1] >= max(found[0].size, 1 << 20):
-            return ""
-        symbol, offset = found
-        return printable(symbol.name) + (f"+{offset:#x}" if offset else "")
+        return self.symbols.describe(va)
 
     @_remembers
     def address(self, text: str) -> int:
@@ -478,24 +473,8 @@ class Kvm:
         Raises:
             SymbolError: it is none of these.
         """
-        word, sign, tail = _split_offset(text.strip())
-        try:
-            return self._base_address(word) + (int(sign + tail, 0) if sign else 0)
-        except ValueError:
-            pass
-        raise SymbolError(
-            f"{printable(repr(text.strip()))} is neither an address (0x...), nor a symbol, nor a register of this dump"
-        )
-
-    def _base_address(self, word: str) -> int:
-        if word.lower().startswith("0x"):
-            return int(word, 16)
-        if (symbol := self.symbols.get(word)) is not None:
-            return symbol.value
-        for register in self.registers if self.reading else ():
-            if register.name == word:
-                return register.value
-        return int(word, 16)
+        registers = {r.name: r.value for r in self.registers} if self.reading else {}
+        return resolve(text, self.symbols, registers)
 
     # -- housekeeping ------------------------------------------------------------------------------------------------
 
@@ -516,13 +495,3 @@ class Kvm:
     ) -> None:
         """Close the dump."""
         self.close()
-
-
-def _split_offset(text: str) -> tuple[str, str, str]:
-    for sign in "+-":
-        word, found, tail = text.partition(sign)
-        if found and word:
-            tail = tail.strip()
-            # kgdb and ddb print offsets in hex, so a bare number is hex too.
-            return word.strip(), sign, tail if tail.lower().startswith("0x") else "0x" + tail
-    return text, "", ""

@@ -12,13 +12,15 @@ import gzip
 import io
 import os
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from kvmlib.errors import FormatError, KvmError
+from kvmlib.errors import FormatError, KvmError, SymbolError
 from kvmlib.text import printable
 
+#: An address further behind a symbol than this, in bytes, has nothing to do with it.
+_NEAR = 1 << 20
 _SHN_UNDEF = 0
 _SHN_ABS = 0xFFF1
 _STT_SECTION = 3
@@ -115,6 +117,43 @@ class SymbolTable:
         if not any(c in wanted for c in "*?["):
             return [s for s in self._by_value if wanted in s.name.lower()]
         return [s for s in self._by_value if fnmatch.fnmatchcase(s.name.lower(), wanted)]
+
+    def describe(self, va: int) -> str:
+        """Name an address as symbol+offset, printable, where a symbol lies close before it; empty otherwise."""
+        found = self.at(va)
+        if found is None or found[1] >= max(found[0].size, _NEAR):
+            return ""
+        symbol, offset = found
+        return printable(symbol.name) + (f"+{offset:#x}" if offset else "")
+
+
+def resolve(text: str, symbols: SymbolTable, registers: Mapping[str, int]) -> int:
+    """Return the address that a person wrote: 0x1234, symbol, symbol+0x10, register name, or plain hex digits.
+
+    Raises:
+        SymbolError: it is none of these.
+    """
+    word, sign, tail = _split_offset(text.strip())
+    try:
+        if word.lower().startswith("0x"):
+            base = int(word, 16)
+        elif (symbol := symbols.get(word)) is not None:
+            base = symbol.value
+        else:
+            base = registers[word] if word in registers else int(word, 16)
+        return base + (int(sign + tail, 16) if sign else 0)
+    except ValueError:
+        what = printable(repr(text.strip()))
+    raise SymbolError(f"{what} is neither an address (0x...), nor a symbol, nor a register of this dump")
+
+
+def _split_offset(text: str) -> tuple[str, str, str]:
+    """Split symbol+offset; kgdb and ddb print offsets in hex, so a bare number is hex too."""
+    for sign in "+-":
+        word, found, tail = text.partition(sign)
+        if found and word:
+            return word.strip(), sign, tail.strip()
+    return text, "", ""
 
 
 NO_SYMBOLS = SymbolTable((), "none: no kernel file was given, and none lies beside the dump")

@@ -11,9 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from kvmlib.backtrace import stack
-from kvmlib.dumpstate import State as State
-from kvmlib.dumpstate import extent
-from kvmlib.dumpstate import state as judge
+from kvmlib.dumpstate import State as State, extent, state as judge
 from kvmlib.errors import KvmError
 from kvmlib.identify import find_banner
 from kvmlib.kvm import DumpMag, Kvm
@@ -206,13 +204,19 @@ def _short(kd: Kvm, why: str) -> str:
     return needed + found if not len(kd.symbols) else why
 
 
+def _readable(kd: Kvm, name: str) -> bool:
+    found = kd.symbols.get(name)
+    return found is None or _attempt(lambda: kd.read(found.value, 1))[0] is not None
+
+
 def _symbols(kd: Kvm, version: Fact) -> Fact:
     if not len(kd.symbols):
         return Fact("SYMBOLS", f"none: {no_symbols(kd)}", "")
     source = printable(kd.symbols.source)
     text = f"{len(kd.symbols)} from {source}"
     if version.source != _MATCHES:
-        text += "; THIS KERNEL FILE DOES NOT MATCH: its symbol version does not lead to the kernel's version"
+        wrong = "; THIS KERNEL FILE DOES NOT MATCH: its symbol version does not lead to the kernel's version"
+        text += wrong if _readable(kd, "version") else "; whether they match can't be told: version is not in the dump"
         if machine_of(kd).os == "openbsd":
             text += " (OpenBSD links a new kernel at each boot)"
     return Fact("SYMBOLS", text, "kernel file")

@@ -172,11 +172,22 @@ def _best_offset(kd: Kvm, machine: str | Machine | None) -> int:
         return found[0].offset
     what = f"a dump header of {machine if isinstance(machine, str) else machine.name}" if machine else "a dump header"
     begin = kd.image.read(0, 8).hex()
-    detail = f"; {kd.geterr()}" if kd.geterr() else ""
+    detail = f"; {kd.geterr()}" if kd.geterr() else _nearly(kd.image, machine)
     raise FormatError(
         f"no dump in {printable(kd.path)}: {what} was looked for at every {DEV_BSIZE} bytes of {kd.image.size}, "
         f"none is there (it begins with {begin}){detail}"
     )
+
+
+def _nearly(image: Image, machine: str | Machine | None) -> str:
+    """Say what is wrong with the last header that is almost one, such as one that is cut off; empty without one."""
+    problem = ""
+    for offset in _midmags(image):
+        try:
+            readings(image, offset, machine)
+        except FormatError as e:
+            problem = f"; {e}"
+    return problem
 
 
 def _use_kernel_beside(kd: Kvm) -> None:

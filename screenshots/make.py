@@ -43,9 +43,11 @@ SHOTS = [
     Shot("header", ("2",), SMALL),
     Shot("registers", ("3",), LARGE),
     Shot("segments", ("4",), SMALL),
+    Shot("memory", (*MEMORY_AT_PANIC, "w"), SMALL),
     Shot("memory", (*MEMORY_AT_PANIC, "w"), LARGE),
     Shot("symbols", ("6",), SMALL),
     Shot("messages", ("7",), SMALL),
+    Shot("invalidate", ("i",), SMALL, "netbsd/amd64"),
 ]
 
 

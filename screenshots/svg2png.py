@@ -32,7 +32,7 @@ RICH_WIDTH, RICH_HEIGHT = 12.2, 24.4
 RICH_BASELINE, RICH_TOP = 20.0, 1.5
 
 # Ours, in pixels. Even, so that halves are whole pixels too: box-drawing lines run through the middle of a cell.
-WIDTH, HEIGHT, MARGIN = 14, 28, 14
+WIDTH, HEIGHT, MARGIN = 10, 20, 10
 
 SVG = "{http://www.w3.org/2000/svg}"
 

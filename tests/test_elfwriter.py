@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 from elftools.elf.elffile import ELFFile
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 import kvmlib
 from kvmlib.elfwriter import ElfSection, loaded_elf, parse_symbols, write_elf

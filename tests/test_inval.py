@@ -116,7 +116,11 @@ def test_cleared_before(dump: Dump, tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [1, DUMPMAG + 1, DUMPMAG - 1, 0x0101CA8F, 0xFFFFFFFF])
 def test_something_else_there(value: int, dump: Dump, tmp_path: Path) -> None:
     with changed(dump, value, tmp_path) as kd:
-        refused(kd, kvmlib.KvmError, f"holds {value:#x}, 0x8fca0101.* was expected: perhaps this is not the right kernel file")
+        refused(
+            kd,
+            kvmlib.KvmError,
+            f"holds {value:#x}, 0x8fca0101.* was expected: perhaps this is not the right kernel file",
+        )
 
 
 def test_high_word_of_a_u_long(tmp_path: Path) -> None:

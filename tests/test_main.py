@@ -20,6 +20,7 @@ from tests.conftest import ROOT
 from tests.samples import NAMES, long_at, poke, sample_in, truncate, va_of
 
 Capture = pytest.CaptureFixture[str]
+COMMANDS = ("find", "info", "translate", "read", "map", "dmesg", "symbols", "save", "inval", "sample", "machines")
 
 
 @pytest.fixture(params=NAMES)
@@ -62,10 +63,13 @@ def fails(capsys: Capture, *argv: str | Path) -> str:
     return captured.err.removeprefix("kvmdump: ").removesuffix("\n")
 
 
-def kvmdump(*argv: str | Path, **options: Any) -> "subprocess.CompletedProcess[bytes]":
+def kvmdump(*argv: str | Path, **options: Any) -> subprocess.CompletedProcess[bytes]:
     env = {**os.environ, "PYTHONPATH": str(ROOT), **options.pop("env", {})}
     options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-    return subprocess.run([sys.executable, "-m", "kvmlib", *argv], env=env, check=False, **options)
+    argv_ = [sys.executable, "-m", "kvmlib", *argv]
+    done: Any = subprocess.run(argv_, env=env, check=False, **options)
+    assert isinstance(done, subprocess.CompletedProcess)
+    return done
 
 
 # -- commands --------------------------------------------------------------------------------------------------------
@@ -162,7 +166,7 @@ def test_symbols(sample: kvmlib.Sample, capsys: Capture) -> None:
     everything = run_json(capsys, "symbols", sample.image)
     assert {(s["name"], s["value"]) for s in everything} == {(s.name, s.value) for s in sample.symbols}
     assert [s["value"] for s in everything] == sorted(s.value for s in sample.symbols)
-    text = run(capsys, "symbols", sample.image, "dumpm*")
+    text = run(capsys, "symbols", sample.image, "d*mag")
     assert text == f"{va_of(sample, 'dumpmag'):0{2 * sample.machine.long_bytes}x} {kind(sample, 'dumpmag')} dumpmag\n"
     assert "no symbol of " in fails(capsys, "symbols", sample.image, "zebra")
 
@@ -186,27 +190,30 @@ def test_save(sample: kvmlib.Sample, capsys: Capture, tmp_path: Path) -> None:
     crash = tmp_path / "crash"
     crash.mkdir()
     prefix = "bsd" if sample.machine.os == "openbsd" else "netbsd"
-    # -f: the samples' panics are years ago.
-    for n, options in enumerate([[], ["-z"]]):
+
+    def save(number: int, *options: str) -> Path:
+        # -f: the samples' panics are years ago.
         assert main(["save", sample.image, str(crash), "-f", "--json", *options]) == 0
         captured = capsys.readouterr()
         assert all(line.startswith("kvmdump: warning: ") for line in captured.err.splitlines())
         found = json.loads(captured.out)
-        assert found["number"] == n
-        assert Path(found["core"]).name == f"{prefix}.{n}.core" + (".gz" if options else "")
-        assert Path(found["core"]).is_file()
+        assert found["number"] == number
         assert Path(found["kernel"]).is_file()
         assert run_json(capsys, "info", found["core"])["panic"] == sample.panic
-    assert gzip.decompress(Path(found["core"]).read_bytes()) == (crash / f"{prefix}.0.core").read_bytes()
+        return Path(found["core"])
+
+    plain, packed = save(0), save(1, "-z")
+    assert (plain.name, packed.name) == (f"{prefix}.0.core", f"{prefix}.1.core.gz")
+    assert gzip.decompress(packed.read_bytes()) == plain.read_bytes()
 
 
-def test_save_refuses_what_was_saved_before(amd64: kvmlib.Sample, capsys: Capture, tmp_path: Path) -> None:
-    run(capsys, "inval", amd64.image, "--yes")
+def test_save_refuses_what_is_cut_off(amd64: kvmlib.Sample, capsys: Capture, tmp_path: Path) -> None:
+    truncate(amd64, Path(amd64.image).stat().st_size - 4096)
     crash = tmp_path / "crash"
     crash.mkdir()
     assert main(["save", amd64.image, str(crash)]) == 1
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("kvmdump: ")
+    assert last.startswith("kvmdump: the dump is truncated: 4096 of ")
     assert last.endswith("; -f saves all the same")
     assert list(crash.iterdir()) == []
 
@@ -505,7 +512,7 @@ def test_usage(capsys: Capture, argv: list[str]) -> None:
 
 def test_help_and_version(capsys: Capture) -> None:
     text = run(capsys, "--help")
-    for command in "find info translate read map dmesg symbols save inval sample machines".split():
+    for command in COMMANDS:
         assert f"\n    {command}" in text
         assert run(capsys, command, "--help").startswith(f"usage: kvmdump {command} ")
     assert run(capsys, "--version") == f"kvmdump {kvmlib.__version__}\n"

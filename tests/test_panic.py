@@ -211,7 +211,9 @@ def moved(sample: kvmlib.Sample, by: int) -> kvmlib.SymbolTable:
 def test_wrong_kernel_is_said_loudly(sample: kvmlib.Sample) -> None:
     with open_with(sample, moved(sample, 0x40)) as kd:
         found, by_label = kvmlib.summary(kd), facts(kd)
-    assert "DOES NOT MATCH" in by_label["SYMBOLS"].text
+    # Without its kernel's variables openbsd/i386's memory can't be translated, so that nothing can be compared.
+    warning = "whether they match can't be told" if sample.machine.name == "openbsd/i386" else "DOES NOT MATCH"
+    assert warning in by_label["SYMBOLS"].text
     assert found.state.verdict == "unknown"
     # That the version is known all the same is because it was searched for.
     assert found.version is not None

@@ -1,4 +1,4 @@
-"""Taking an invalidation back: exactly the bytes that were there, only where they were, only if nothing came between."""
+"""Taking an invalidation back: exactly the bytes that were there, and only if nothing came between."""
 
 import json
 from pathlib import Path
@@ -62,7 +62,7 @@ def test_not_into_another_dump(amd64: kvmlib.Sample, tmp_path: Path) -> None:
     cleared(amd64, tmp_path / "record")
     other = tmp_path / "other.img"
     other.write_bytes(Path(amd64.image).read_bytes())
-    with pytest.raises(kvmlib.FormatError, match="is the record of .*openbsd-amd64.img .*nothing was written"):
+    with pytest.raises(kvmlib.FormatError, match=r"is the record of .*openbsd-amd64.img .*nothing was written"):
         undo(tmp_path / "record", other)
     assert other.read_bytes() == Path(amd64.image).read_bytes()
 
@@ -78,7 +78,7 @@ def test_not_into_a_dump_of_another_size(amd64: kvmlib.Sample, tmp_path: Path) -
 def test_record_is_never_written_over(amd64: kvmlib.Sample, tmp_path: Path) -> None:
     record = tmp_path / "record"
     record.write_text("something precious")
-    with kvmlib.open(amd64.image) as kd, pytest.raises(kvmlib.KvmError, match="cannot write the undo record .*exists"):
+    with kvmlib.open(amd64.image) as kd, pytest.raises(kvmlib.KvmError, match=r"cannot write the undo record .*exists"):
         write_record(kd, kd.dumpmag(), record)
     assert record.read_text() == "something precious"
 
@@ -131,7 +131,7 @@ def test_record_that_points_behind_the_end(amd64: kvmlib.Sample, tmp_path: Path,
 
 
 def test_record_that_is_not_there(amd64: kvmlib.Sample, tmp_path: Path) -> None:
-    with pytest.raises(kvmlib.KvmError, match="cannot read the undo record .*: No such file"):
+    with pytest.raises(kvmlib.KvmError, match=r"cannot read the undo record .*: No such file"):
         undo(tmp_path / "none", amd64.image)
-    with pytest.raises(kvmlib.KvmError, match="cannot read the undo record .*directory"):
+    with pytest.raises(kvmlib.KvmError, match=r"cannot read the undo record .*directory"):
         undo(tmp_path, amd64.image)

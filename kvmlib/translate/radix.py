@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Iterator
-from collections.abc import Mapping as MappingType
+from collections.abc import Iterator, Mapping as MappingType
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 

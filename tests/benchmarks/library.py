@@ -24,7 +24,7 @@ def check(dump: Path) -> None:
 
 
 def measure(dump: Path, folder: Path) -> Iterator[tuple[str, float]]:
-    """Yield the name of each measurement and its seconds. Each run opens the dump anew, so that no run warms the next."""
+    """Yield the name and the seconds of each measurement. Every run opens the dump anew: none warms the next."""
     random_numbers = random.Random(1)
     addresses = [VA + random_numbers.randrange(LENGTH) for _ in range(LOOKUPS)]
 

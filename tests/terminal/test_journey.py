@@ -53,6 +53,23 @@ def write(terminal: Terminal, text: str) -> None:
     terminal.press("enter")
 
 
+def choose(terminal: Terminal, label: str) -> None:
+    """Go to a button with Tab, see that it is marked, and press it."""
+
+    def marked() -> bool:
+        # The buttons stand in the last row that has all of their labels.
+        row, text = [(y, text) for y, text in enumerate(terminal.screen) if label in text and "Cancel" in text][-1]
+        return terminal.cell(text.index(label), row).reverse
+
+    for _ in range(6):
+        if marked():
+            break
+        terminal.press("tab")
+        terminal.settle(timeout=PATIENCE)
+    assert marked(), terminal.text
+    terminal.press("enter")
+
+
 def leaves(terminal: Terminal) -> None:
     """Quit: status 0, and the terminal is as it was before."""
     terminal.press("q")
@@ -162,7 +179,7 @@ def save(terminal: Terminal) -> None:
     write(terminal, "crash")
     # The files by name, the room there is, and only then a button that writes.
     shows(terminal, "writes  crash/bsd.0.core", "writes  crash/bsd.0", "free", "Save      Compress: no     Cancel")
-    terminal.press("enter")
+    choose(terminal, "Save")
     shows(terminal, "saved   crash/bsd.0.core", "OK")
     terminal.press("escape")
     terminal.wait_until(lambda: "Save this dump" not in terminal.text, PATIENCE, "the dialog gone")

@@ -3,8 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from kvmtui.widgets.hexlayout import layout_for
 from kvmtui.widgets.rows import Extent, Kind, RowModel, Tiling, size_text, tile

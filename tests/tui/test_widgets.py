@@ -3,8 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from rich.cells import cell_len
 from textual.app import App, ComposeResult
 
@@ -175,6 +174,11 @@ async def test_cursor_skips_headings_and_stays_on_the_screen() -> None:
         # Nothing more to stand on, but the rest comes into view.
         assert app.rows.cursor == 36
         assert "row 39" in screen(pilot)[-1]
+        await pilot.press("up", "up", "up")
+        # The heading above the first one comes back with it.
+        assert app.rows.cursor == 1
+        assert "row 0" in screen(pilot)[0]
+        await pilot.press("end")
         await pilot.press("home")
         assert app.rows.cursor == 1
         assert "row 0" in screen(pilot)[0]
