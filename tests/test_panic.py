@@ -277,12 +277,12 @@ def test_netbsd_panic_range_around_the_end_of_the_buffer(tmp_path: Path) -> None
     at = long_at(sample, "msgbufp")
     with kvmlib.open(sample.image) as kd:
         room = struct.unpack("<I", kd.read(at + 12, 4))[0]
-    poke(sample, at + longs + room - 6, b"first ")
-    poke(sample, at + longs, b"second\n")
+    poke(sample, at + longs + room - 6, b"panic:")
+    poke(sample, at + longs, b" around\n")
     poke_long(sample, "panicstart", room - 6)
-    poke_long(sample, "panicend", 7)
+    poke_long(sample, "panicend", 8)
     with kvmlib.open(sample.image) as kd:
-        assert facts(kd)["PANIC"].text == "first second"
+        assert facts(kd)["PANIC"].text == "around"
 
 
 def test_netbsd_without_the_range(tmp_path: Path) -> None:
@@ -311,7 +311,9 @@ def test_message_index_out_of_range_begins_at_zero(either: kvmlib.Sample) -> Non
     poke_long(either, at + size, 0x7FFFFFFF)
     poke(either, at + either.machine.system.msgbuf_longs * size, b"OLDEST")
     with kvmlib.open(either.image) as kd:
-        assert kvmlib.messages(kd).text.startswith("OLDEST")
+        text = kvmlib.messages(kd).text
+    assert text.startswith("OLDEST")
+    assert "bytes of the message buffer are" not in text
 
 
 def test_message_buffer_with_a_hole_says_so(either: kvmlib.Sample) -> None:
