@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -147,13 +148,22 @@ def _write_raw(a: argparse.Namespace, data: bytes) -> int:
         sys.stdout.buffer.write(data)
         sys.stdout.flush()
         return 0
-    try:
-        with open(a.write, "xb") as f:
-            f.write(data)
-    except OSError as e:
-        raise KvmError(f"cannot write {printable(a.write)}: {e.strerror}") from e
+    _write_new(a.write, data)
     _show(a, {"file": printable(a.write), "bytes": len(data)}, f"{len(data)} bytes written to {printable(a.write)}")
     return 0
+
+
+def _write_new(path: str, data: bytes) -> None:
+    """Write a file that isn't there yet, whole or not at all."""
+    made = False
+    try:
+        with open(path, "xb") as f:
+            made = True
+            f.write(data)
+    except OSError as e:
+        if made:
+            Path(path).unlink(missing_ok=True)
+        raise KvmError(f"cannot write {printable(path)}: {e.strerror}") from e
 
 
 def map_(a: argparse.Namespace) -> int:
@@ -217,11 +227,7 @@ def _write_elf(a: argparse.Namespace, kd: Kvm, found: Sequence[Symbol]) -> int:
     assert kd.machine is not None
     m = kd.machine
     data = write_elf(found, elf_machine=m.elf_machine, bits=m.long_bytes * 8, byteorder=m.byteorder)
-    try:
-        with open(a.elf, "xb") as f:
-            f.write(data)
-    except OSError as e:
-        raise KvmError(f"cannot write {printable(a.elf)}: {e.strerror}") from e
+    _write_new(a.elf, data)
     _show(a, {"file": printable(a.elf), "symbols": len(found)}, f"{len(found)} symbols written to {printable(a.elf)}")
     return 0
 
@@ -326,7 +332,7 @@ def _show_inval(a: argparse.Namespace, offset: int, before: bytes, after: bytes,
     text = f"file    {printable(a.dump)}\noffset  {offset:#x}\nbefore  {before.hex()}\nafter   {after.hex()}"
     shown = None if record is None else printable(record)
     if shown:
-        text += f"\nundo    kvmdump inval {printable(a.dump)} --undo {shown}"
+        text += f"\nundo    kvmdump inval {shlex.quote(printable(a.dump))} --undo {shlex.quote(shown)}"
     data = {"file": printable(a.dump), "offset": offset, "before": before.hex(), "after": after.hex(), "record": shown}
     _show(a, data, text)
 

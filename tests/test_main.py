@@ -65,6 +65,8 @@ def fails(capsys: Capture, *argv: str | Path) -> str:
 
 def kvmdump(*argv: str | Path, **options: Any) -> subprocess.CompletedProcess[bytes]:
     env = {**os.environ, "PYTHONPATH": str(ROOT), **options.pop("env", {})}
+    # What is in the buffer at exit is what can go wrong.
+    env.pop("PYTHONUNBUFFERED", None)
     options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
     argv_ = [sys.executable, "-m", "kvmlib", *argv]
     done: Any = subprocess.run(argv_, env=env, check=False, **options)
@@ -680,6 +682,7 @@ def test_hostile_text(hostile: kvmlib.Sample, capsys: Capture, tmp_path: Path) -
         ["save", image, EVIL],
         ["sample", EVIL, str(crash)],
         ["sample", "netbsd/i386", str(crash)],
+        ["sample", "netbsd/i386", image],
         ["inval", image],
         ["inval", image, "--yes", "--record", "r" + EVIL.replace("/", "_")],
         ["inval", image, "--undo", "r" + EVIL.replace("/", "_")],

@@ -181,8 +181,12 @@ class MemoryView(View):
             self.hex.show(PendingSpace(event.problem), 0)
             return
         target, self._wanted = self._wanted, None
-        if target is None or target.physical != isinstance(event.space, PhysicalSpace):
+        if target is None:
             target = self._first(event.space)
+        elif target.physical != isinstance(event.space, PhysicalSpace):
+            # Asked for while the other kind of memory was still being listed.
+            self._show(target)
+            return
         self.hex.show(event.space, target.address)
         self._say(event.problem or event.note)
 
