@@ -77,6 +77,9 @@ class KvmtuiApp(App[None]):
         """Leave in good order, so that neither a sample nor half a saved core stays behind."""
         import asyncio
 
+        if self.is_headless:
+            # Without a terminal it runs inside something else, such as a test, which wants the signals itself.
+            return
         loop = asyncio.get_running_loop()
         for name in ("SIGTERM", "SIGHUP"):
             # Not every system has them, and not every thread may ask for them.

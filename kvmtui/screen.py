@@ -198,8 +198,11 @@ class DumpScreen(Place):
             self.app.push_screen(MessageDialog("Not invalidated", [f"{event.problem}."]))
             return
         done = event.done
-        size = f"{len(done.before)} bytes at {done.offset:#x}"
-        self.say(f"invalidated: {size} were {done.before.hex(' ')}, now {done.after.hex(' ')}")
+        # Short enough for 80 columns, with the 8 bytes of a 64-bit machine.
+        self.say(f"invalidated at {done.offset:#x}: {done.before.hex(' ')} -> {done.after.hex(' ')}")
         for view in self._views.values():
             view.forget()
         self.view.on_show_view()
+        if self.current != "summary" and isinstance(summary := self._views.get("summary"), SummaryView):
+            # Its verdict stands in the title, whichever view is shown.
+            summary.ask()

@@ -50,7 +50,7 @@ def info(dump: Path) -> tuple[float, float]:
 
 
 def first_paint(dump: Path) -> tuple[float, float]:
-    """Return the seconds until ``kvmtui`` has its whole summary on the screen, and hello world its greeting."""
+    """Return the seconds until ``kvmtui`` has drawn its screen down to the last line, and hello world its greeting."""
 
     def application(shows: str, *arguments: str) -> Callable[[], float]:
         def run() -> float:

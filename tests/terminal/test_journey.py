@@ -198,7 +198,7 @@ def invalidate(terminal: Terminal, image: Path, mag: kvmlib.DumpMag) -> None:
     terminal.press("i")
     shows(terminal, "Invalidate this dump?")
     terminal.press("y")
-    shows(terminal, f"invalidated: {len(mag.data)} bytes at {mag.offset:#x} were {now}")
+    shows(terminal, f"invalidated at {mag.offset:#x}: {now} -> {bytes(len(mag.data)).hex(' ')}")
 
 
 def test_a_sample_is_made_shown_and_removed(tmp_path: Path) -> None:

@@ -297,8 +297,9 @@ async def test_invalidating_clears_exactly_dumpmag(image: Path) -> None:
         await press(pilot, "i", "y")
         await settle(pilot)
         assert screen(pilot)[-1].startswith(
-            f"invalidated: 8 bytes at {mag.offset:#x} were 01 01 ca 8f 00 00 00 00, now 00"
+            f"invalidated at {mag.offset:#x}: 01 01 ca 8f 00 00 00 00 -> 00 00 00 00 00 00 00 00"
         )
+        assert screen(pilot)[0].endswith("[saved]")
         # What is on the screen is what is in the file now.
         assert view(pilot, MemoryView).hex.has_focus
         assert "01 01 ca 8f" not in "\n".join(screen(pilot)[:-1])
@@ -322,7 +323,7 @@ async def test_a_saved_core_is_invalidated_too(image: Path, tmp_path: Path) -> N
         offset = dump_screen(pilot).kd.dumpmag().offset
         await press(pilot, "i", "y")
         await settle(pilot)
-        assert screen(pilot)[-1].startswith("invalidated: ")
+        assert screen(pilot)[-1].startswith("invalidated at ")
     assert content(core)[offset : offset + 8] == bytes(8)
 
 
