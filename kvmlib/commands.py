@@ -154,11 +154,12 @@ def _write_raw(a: argparse.Namespace, data: bytes) -> int:
 
 
 def _write_new(path: str, data: bytes) -> None:
-    """Write a file that isn't there yet, whole or not at all."""
+    """Write a file that isn't there yet, whole or not at all; or to a device or pipe that is."""
     made = False
+    special = Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir()
     try:
-        with open(path, "xb") as f:
-            made = True
+        with open(path, "wb" if special else "xb") as f:
+            made = not special
             f.write(data)
     except OSError as e:
         if made:

@@ -46,13 +46,23 @@ class Reading:
         """Lay the memory out."""
         off = self.headers.data_off
         if self.segments is None:
-            return PhysicalMemory.linear(image, off, max(0, image.size - off))
+            return PhysicalMemory.linear(image, off, linear_size(self.headers, image.size))
         return PhysicalMemory(image, off, self.segments)
 
     @property
     def size(self) -> int | None:
         """Bytes of memory that should follow the headers, None where they don't say."""
         return None if self.segments is None else sum(s.size for s in self.segments)
+
+
+def linear_size(headers: Headers, image_size: int) -> int:
+    """Return how many bytes of memory follow a header without segments.
+
+    A saved core's CORE_DATA header has the low 32 bits of it: the file's length tells how many 4 GiB come to that.
+    """
+    left = max(0, image_size - headers.data_off)
+    low = headers.data_size or 0
+    return max(left, low + (max(0, left - low) >> 32 << 32))
 
 
 def readings(image: Image, offset: int | None, machine: str | Machine | None = None) -> list[Reading]:
@@ -74,7 +84,21 @@ def readings(image: Image, offset: int | None, machine: str | Machine | None = N
     found.sort(key=lambda r: -r.score)
     if len(found) > 1:
         found = _by_banner(image, found)
+    elif machine is None and found[0].segments is None:
+        _check_lone(image, found[0], problems)
     return found
+
+
+def _check_lone(image: Image, reading: Reading, problems: list[tuple[Machine, FormatError]]) -> None:
+    """A header without segments fits anything: don't take the other system's damaged one for it.
+
+    Raises:
+        FormatError: what is wrong with the other system's header, when memory is that system's.
+    """
+    damaged = [e for m, e in problems if m.mid == reading.machine.mid]
+    banner = find_banner(image, reading.headers.data_off, image.size) if damaged else None
+    if banner is not None and not banner[1].startswith(reading.machine.system.banner):
+        raise damaged[0]
 
 
 def _read_headers(image: Image, offset: int | None, m: Machine) -> Headers:

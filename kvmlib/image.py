@@ -106,6 +106,8 @@ class MappedFile(Image):
         self._map = mmap.mmap(fd, size, access=mmap.ACCESS_READ)
 
     def _guard(self) -> None:
+        if self._fd < 0:
+            raise KvmError(f"{printable(self.path)} was closed")
         # Touching a mapping behind the end of a file that has shrunk kills the process, so ask first.
         now = os.fstat(self._fd).st_size
         if now < self.size:
@@ -301,7 +303,7 @@ def open_image(path: str | os.PathLike[str], write: bool = False) -> Image:
         ReadOnlyError: `write` was asked for and it can't be written.
         FormatError: it is compressed in a way that is not read here, or its gzip data is damaged.
     """
-    name = os.fspath(path)
+    name = os.fsdecode(path)
     shown = printable(name)
     try:
         fd = os.open(name, (os.O_RDWR if write else os.O_RDONLY) | _OPEN_FLAGS)

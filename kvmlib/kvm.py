@@ -27,6 +27,9 @@ from kvmlib.ports.base import Machine, Mmu, Register
 from kvmlib.text import printable
 from kvmlib.translate import Mapping, Step, Translator
 
+#: What a kernel file of the other system takes from a reading's score: less than the kernel's own words in memory do.
+_OTHER_KERNEL = 25
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -108,7 +111,7 @@ class Kvm:
         """
         self._wanted = machine_by_name(machine) if machine is not None else None
         self._error = ""
-        self.path = os.fspath(path)
+        self.path = os.fsdecode(path)
         self.symbols = NO_SYMBOLS
         self.reading: Reading | None = None
         self.runners_up: tuple[Reading, ...] = ()
@@ -136,20 +139,27 @@ class Kvm:
     def _take(self, found: list[Reading]) -> None:
         if not found:
             return
-        self.reading, self.runners_up = found[0], tuple(found[1:])
-        self.set_symbols(self.symbols)
+        self._decide(found, self.symbols)
 
     def set_symbols(self, symbols: SymbolTable) -> None:
-        """Use these symbols from now on.
+        """Use these symbols from now on. Where all else leaves two systems alike, they decide which one it is.
 
         Raises:
             FormatError: they are another CPU's.
         """
-        if self.reading and symbols.elf_machine not in (None, self.reading.machine.elf_machine):
+        self._decide([self.reading, *self.runners_up] if self.reading else [], symbols)
+
+    def _decide(self, found: list[Reading], symbols: SymbolTable) -> None:
+        if symbols.system is not None:
+            found = sorted(found, key=lambda r: -r.score + (_OTHER_KERNEL if r.machine.os != symbols.system else 0))
+        if found and symbols.elf_machine not in (None, found[0].machine.elf_machine):
             raise FormatError(
                 f"{printable(symbols.path or symbols.source)} is a kernel for {symbols.elf_machine}, "
-                f"but the dump is {self.reading.machine.name}'s ({self.reading.machine.elf_machine} was expected)"
+                f"but the dump is {found[0].machine.name}'s ({found[0].machine.elf_machine} was expected)"
             )
+        if found:
+            self.reading, self.runners_up = found[0], tuple(found[1:])
+        self.__dict__.pop("cpu_hdr", None)
         self.symbols = symbols
         self._translator = None
         self._memory = None
@@ -195,6 +205,8 @@ class Kvm:
         try:
             while left:
                 taken = fp.write(bytes(left))
+                if taken == 0:
+                    raise KvmError("cannot write the dump headers: nothing more is taken")
                 left = left[len(left) if taken is None else taken :]
         except OSError as e:
             raise KvmError(f"cannot write the dump headers: {e.strerror}") from e

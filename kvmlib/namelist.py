@@ -12,15 +12,18 @@ import gzip
 import io
 import os
 import struct
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from kvmlib.errors import FormatError, KvmError, SymbolError
 from kvmlib.text import printable
 
 #: An address further behind a symbol than this, in bytes, has nothing to do with it.
 _NEAR = 1 << 20
+#: Both name an ELF note of their kernels after themselves (sys/conf), and begin ``version`` with their name.
+_SYSTEMS = {"openbsd": b"OpenBSD ", "netbsd": b"NetBSD "}
 _SHN_UNDEF = 0
 _SHN_ABS = 0xFFF1
 _STT_SECTION = 3
@@ -56,12 +59,18 @@ class SymbolTable:
         source: where they come from, in words for a person.
         path: the file they come from, or None.
         elf_machine: e_machine as pyelftools names it, or None.
+        system: ``openbsd`` or ``netbsd`` where the kernel file says so, or None.
     """
 
     def __init__(
-        self, symbols: Iterable[Symbol], source: str, path: str | None = None, elf_machine: str | None = None
+        self,
+        symbols: Iterable[Symbol],
+        source: str,
+        path: str | None = None,
+        elf_machine: str | None = None,
     ) -> None:
         """Take the symbols over."""
+        self.system: str | None = None
         self.source = source
         self.path = path
         self.elf_machine = elf_machine
@@ -169,7 +178,7 @@ def read_elf(path: str | os.PathLike[str], source: str | None = None) -> SymbolT
     from elftools.common.exceptions import ELFError
     from elftools.elf.elffile import ELFFile
 
-    name = printable(os.fspath(path))
+    name = printable(os.fsdecode(path))
     try:
         with _open_kernel(path) as f:
             elf = ELFFile(f)
@@ -179,7 +188,11 @@ def read_elf(path: str | os.PathLike[str], source: str | None = None) -> SymbolT
             kinds = [_section_kind(s["sh_type"], s["sh_flags"]) for s in elf.iter_sections()]
             strings = elf.get_section(section["sh_link"]).data()
             symbols = _unpack(section.data(), strings, kinds, elf.elfclass, elf.little_endian)
-            return SymbolTable(symbols, source or name, os.fspath(path), str(elf["e_machine"]))
+            table = SymbolTable(symbols, source or name, os.fsdecode(path), str(elf["e_machine"]))
+            table.system = _system_of(elf, table.get("version"))
+            return table
+    except (gzip.BadGzipFile, EOFError, zlib.error) as e:
+        raise FormatError(f"{name} is a damaged gzip file: {printable(str(e))}") from e
     except OSError as e:
         raise KvmError(f"cannot read the kernel file {name}: {e.strerror or printable(str(e))}") from e
     except FormatError:
@@ -199,9 +212,24 @@ def _open_kernel(path: str | os.PathLike[str]) -> BinaryIO:
     with gzip.open(path) as packed:
         unpacked = packed.read(_KERNEL_MAX + 1)
     if len(unpacked) > _KERNEL_MAX:
-        name = printable(os.fspath(path))
+        name = printable(os.fsdecode(path))
         raise FormatError(f"{name} unpacks to more than {_KERNEL_MAX >> 20} MiB, too much for a kernel")
     return io.BytesIO(unpacked)
+
+
+def _system_of(elf: Any, version: Symbol | None) -> str | None:
+    """Tell whose kernel it is: by its note, else by its variable ``version``."""
+    for system in _SYSTEMS:
+        if elf.get_section_by_name(f".note.{system}.ident") is not None:
+            return system
+    if version is None:
+        return None
+    for section in elf.iter_sections():
+        at = version.value - section["sh_addr"]
+        if section["sh_type"] == "SHT_PROGBITS" and section["sh_addr"] and 0 <= at < section["sh_size"]:
+            text = section.data()[at : at + 16]
+            return next((system for system, banner in _SYSTEMS.items() if text.startswith(banner)), None)
+    return None
 
 
 def _section_kind(sh_type: str, sh_flags: int) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kvmlib.errors import FormatError
+from kvmlib.errors import FormatError, KvmError
 from kvmlib.identify import Reading, readings
 from kvmlib.image import Image, open_image
 from kvmlib.kcore import CORE_CPU, MidMag
@@ -196,6 +196,6 @@ def _use_kernel_beside(kd: Kvm) -> None:
         return
     try:
         kd.set_symbols(read_elf(beside, f"{printable(Path(beside).name)}, beside the dump"))
-    except FormatError:
+    except KvmError:
         # A file that merely has the right name is no reason not to open the dump.
         return

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Decoded tables kept at most; 4 KiB each.
 _KEPT = 4096
+#: Tables are cut off by the page at least.
+_PAGE = 4096
 _TYPECODE = {4: "I", 8: "Q"}
 
 
@@ -171,8 +173,12 @@ class Radix(Translator):
             try:
                 entry = self._entry(level, pa, index)
             except (NotInDumpError, TruncatedError) as e:
-                span = 1 << level.shift + level.bits
-                raise TranslationError(self._unreadable(level, va, pa, e), va, span - (va & span - 1)) from e
+                # Only as far as entries are known to be missing: other parts of the table may be there.
+                each = self.paging.entry_bytes
+                gap = e.size if isinstance(e, NotInDumpError) else _PAGE - (pa + each * index) % _PAGE
+                missing = max(1, min(gap // each, (1 << level.bits) - index))
+                size = (missing << level.shift) - (va & (1 << level.shift) - 1)
+                raise TranslationError(self._unreadable(level, va, pa, e), va, size) from e
             offset = va & (1 << level.shift) - 1
             if entry & valid != valid:
                 raise TranslationError(self._invalid(level, va, pa, index, entry), va, (1 << level.shift) - offset)
