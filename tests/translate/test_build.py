@@ -36,7 +36,7 @@ class Memory:
         for start, data in self.pages.items():
             if start <= pa and pa + n <= start + len(data):
                 return data[pa - start : pa - start + n]
-        raise NotInDumpError(f"pa {pa:#x} is not in the dump", pa)
+        raise NotInDumpError(f"pa {pa:#x} is not in the dump", pa, size=4096 - pa % 4096)
 
 
 class Range(NamedTuple):
