@@ -62,12 +62,10 @@ def extent(kd: Kvm) -> Extent:
         promised = sum(s.size for s in kd.segments)
         source = "header" if kd.reading.segments is not None else "symbol dumpmem"
         return Extent(promised, promised - kd.memory.missing, source)
-    if headers.data_size is not None:
-        # The field has 32 bits; the file's length tells how often it went round.
-        promised = headers.data_size + (max(0, left - headers.data_size) >> 32 << 32)
-        return Extent(promised, min(promised, left), "CORE_DATA header")
-    if (promised := _dumpsize(kd)) > 0:
-        return Extent(promised, min(promised, left), "symbol dumpsize")
+    if (by_header := headers.promised(left)) is not None:
+        return Extent(by_header, min(by_header, left), "CORE_DATA header")
+    if (dumpsize := _dumpsize(kd)) > 0:
+        return Extent(dumpsize, min(dumpsize, left), "symbol dumpsize")
     return Extent(None, left, "")
 
 

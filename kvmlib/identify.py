@@ -56,13 +56,9 @@ class Reading:
 
 
 def linear_size(headers: Headers, image_size: int) -> int:
-    """Return how many bytes of memory follow a header without segments.
-
-    A saved core's CORE_DATA header has the low 32 bits of it: the file's length tells how many 4 GiB come to that.
-    """
+    """Return how many bytes of memory follow a header without segments, in the image or by its own promise."""
     left = max(0, image_size - headers.data_off)
-    low = headers.data_size or 0
-    return max(left, low + (max(0, left - low) >> 32 << 32))
+    return max(left, headers.promised(left) or 0)
 
 
 def readings(image: Image, offset: int | None, machine: str | Machine | None = None) -> list[Reading]:

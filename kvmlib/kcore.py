@@ -243,6 +243,15 @@ class Headers:
     data_off: int
     data_size: int | None
 
+    def promised(self, left: int) -> int | None:
+        """Return the bytes of memory that CORE_DATA promises, `left` being there; None on a device.
+
+        Its c_size has 32 bits: the file's length tells how many times 4 GiB come to that.
+        """
+        if self.data_size is None:
+            return None
+        return self.data_size + (max(0, left - self.data_size) >> 32 << 32)
+
 
 def read_device(read: Read, size: int, offset: int, abi: Abi, least: int) -> Headers:
     """Read the header that a kernel wrote on its dump device at `offset` (bytes).

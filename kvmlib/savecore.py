@@ -280,10 +280,8 @@ def _memory_size(kd: Kvm) -> _Size:
     warnings = []
     if reading.size is not None:
         promised, source = reading.size, "the segments in the header"
-    elif reading.headers.data_size is not None:
-        # The field has 32 bits; the file's length tells how often it went round.
-        low = reading.headers.data_size
-        promised, source = low + (max(0, left - low) >> 32 << 32), "the CORE_DATA header"
+    elif (by_header := reading.headers.promised(left)) is not None:
+        promised, source = by_header, "the CORE_DATA header"
     elif (dumpsize := _dumpsize(kd, reading)) is not None:
         promised, source = dumpsize, "the kernel's variable dumpsize"
     elif kd.segments:
