@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from kvmlib.errors import FormatError
-from kvmlib.namelist import Symbol
+from kvmlib.namelist import EM_ALPHA, Symbol
 from kvmlib.text import printable
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ class _Elf:
             "16sHHIQQQIHHHHHH",
             ident,
             _ET_EXEC,
-            ENUM_E_MACHINE[self.machine],
+            EM_ALPHA if self.machine == "EM_ALPHA" else ENUM_E_MACHINE[self.machine],
             1,
             self.entry,
             self.ehdr_size if phnum else 0,

@@ -25,6 +25,7 @@ from kvmlib.kcore import (
 )
 from kvmlib.kvm import Kvm
 from kvmlib.ports.base import Machine
+from kvmlib.text import printable
 
 _MAGICS = {KCORE_MAGIC: "KCORE_MAGIC", KCORESEG_MAGIC: "KCORESEG_MAGIC"}
 
@@ -114,6 +115,7 @@ class _Tree:
         self.raw = raw
         self.at = 0
         self.fields: list[Field] = []
+        self.hdr: Mapping[str, Any] = {}
 
     def struct(self, layout: CStruct, size: int, meaning: str) -> None:
         """Add a structure and the padding behind it."""
@@ -124,15 +126,15 @@ class _Tree:
         """Add the CPU data: the machine's structure, its RAM segments, and the rest."""
         machine, start = self.machine, self.at
         data = self.raw[start : start + size]
+        self.hdr = machine.parse_cpu_hdr(data)
         children: list[Field] = []
         if machine.cpu_hdr is not None:
             layout = machine.cpu_hdr
-            hdr = machine.parse_cpu_hdr(data)
             children += self._children(layout, layout.size)
-            children += self._segments(data, hdr, start)
-            rest = "zeros up to the end of the block"
+            children += self._segments(data, start)
+            rest = machine.cpu_rest
         else:
-            rest = "whatever was on the kernel's stack: this system has no CPU header"
+            rest = machine.cpu_rest
         used = children[-1].offset + children[-1].size if children else start
         if used < start + size:
             children.append(self._padding(used, start + size - used, rest))
@@ -141,8 +143,8 @@ class _Tree:
         header = machine.cpu_hdr.header if machine.cpu_hdr else ""
         self._add(name, name, size, f"what only this machine has: {machine.name}", header, tuple(children))
 
-    def _segments(self, data: bytes, hdr: Mapping[str, Any], start: int) -> list[Field]:
-        machine = self.machine
+    def _segments(self, data: bytes, start: int) -> list[Field]:
+        machine, hdr = self.machine, self.hdr
         segments = machine.ram(machine, data, hdr) if machine.ram else []
         at = start + machine.segments_offset(hdr)
         found = []
@@ -177,7 +179,7 @@ class _Tree:
         return tuple(found)
 
     def _elements(self, f: CField, header: str) -> list[Field]:
-        if f.count == 1:
+        if f.count == 1 or f.wire == "char":
             return [self._leaf(f, self.at, header)]
         each = f.size // f.count
         return [
@@ -187,6 +189,9 @@ class _Tree:
 
     def _leaf(self, f: CField, base: int, header: str) -> Field:
         raw = self.raw[base + f.offset : base + f.offset + f.size]
+        if f.wire == "char":
+            text = printable(raw.partition(b"\0")[0].decode("latin-1"))
+            return Field(f.name, f.ctype, base + f.offset, len(raw), raw, None, text, f.meaning, header)
         order: ByteOrder = "big" if f.wire == "midmag" else self.order
         value = int.from_bytes(raw, order, signed=f.wire == "i32")
         text = _midmag_text(value) if f.wire == "midmag" else self._text(f.name, value)
@@ -194,8 +199,8 @@ class _Tree:
 
     def _text(self, name: str, value: int) -> str:
         for fact in self.machine.register_facts:
-            if fact.name == name:
-                return f"{value:#x}: " + fact.decode(value, {})
+            if fact.label == name and (decoded := fact.decode(value, self.hdr)):
+                return f"{value:#x}: {decoded}"
         return f"{value:#x}" if value < 10 else f"{value:#x} ({value})"
 
     def _padding(self, offset: int, size: int, meaning: str) -> Field:

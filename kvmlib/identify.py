@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
 from kvmlib.errors import FormatError, KvmError
@@ -12,13 +12,17 @@ from kvmlib.image import Image
 from kvmlib.kcore import Headers, MidMag, RamSeg, read_device, read_saved
 from kvmlib.memory import PhysicalMemory
 from kvmlib.ports import MACHINES, machine as machine_by_name
-from kvmlib.ports.base import Machine
+from kvmlib.ports.base import Machine, Settled
 from kvmlib.text import printable
 
 #: Memory searched for the kernel's banner, in bytes: kernels are loaded low.
 _BANNER_RANGE = 256 << 20
 _PIECE = 4 << 20
 _BANNER = re.compile(rb"(OpenBSD|NetBSD) \d{1,2}\.[ -~]{1,60}\([ -~]{1,80}\) #\d+")
+#: The second line of ``version`` names the directory that the kernel was built in (sys/conf/newvers.sh).
+_BUILT = re.compile(rb"/sys/arch/([a-z0-9]{2,16})/compile/")
+#: Readings whose scores differ by no more than this are as good as each other.
+_TIE = 4
 _TOP = 1 << 64
 #: What `find_banner` found: several readings of one image ask for it, and without a banner it looks at all the memory.
 _banners: WeakKeyDictionary[Image, dict[tuple[int, int], tuple[int, bytes] | None]] = WeakKeyDictionary()
@@ -69,17 +73,16 @@ def readings(image: Image, offset: int | None, machine: str | Machine | None = N
     """
     wanted = (machine_by_name(machine),) if machine is not None else MACHINES
     found, problems = [], []
-    for m in wanted:
+    for m in (form for known in wanted for form in (known, *known.forms)):
         try:
-            headers = _read_headers(image, offset, m)
-            found.append(_judge(image, m, headers))
+            found.append(_judge(image, *_settle(image, m, _read_headers(image, offset, m))))
         except FormatError as e:
             problems.append((m, e))
     if not found:
         raise _best_problem(image, offset, machine, problems)
     found.sort(key=lambda r: -r.score)
     if len(found) > 1:
-        found = _by_banner(image, found)
+        found = _by_memory(image, _by_banner(image, found))
     elif machine is None and found[0].segments is None:
         _check_lone(image, found[0], problems)
     return found
@@ -95,6 +98,18 @@ def _check_lone(image: Image, reading: Reading, problems: list[tuple[Machine, Fo
     banner = find_banner(image, reading.headers.data_off, image.size) if damaged else None
     if banner is not None and not banner[1].startswith(reading.machine.system.banner):
         raise damaged[0]
+
+
+def _settle(image: Image, m: Machine, headers: Headers) -> Settled:
+    """Let the header tell what it knows about its own machine."""
+    return m.settle(m, headers, image.read, image.size) if m.settle is not None else Settled(m, headers)
+
+
+def doubt(best: Reading, others: Iterable[Reading]) -> str:
+    """Say which other machines it could be as well; empty where the evidence is for one."""
+    names = [best.machine.name]
+    names += [r.machine.name for r in others if r.score >= best.score - _TIE and r.machine.name not in names]
+    return f"could be {' or '.join(sorted(set(names)))}: use -m to choose" if len(names) > 1 else ""
 
 
 def _read_headers(image: Image, offset: int | None, m: Machine) -> Headers:
@@ -126,13 +141,15 @@ def _best_problem(
     )
 
 
-def _judge(image: Image, m: Machine, headers: Headers) -> Reading:
+def _judge(image: Image, m: Machine, headers: Headers, settled: tuple[str, ...]) -> Reading:
     """Weigh what the headers say. Raises FormatError where they can't be this machine's."""
     hdr = m.parse_cpu_hdr(headers.cpu_data)
-    reasons = [f"{_form(headers)} header of machine id {m.mid} at {headers.offset:#x}"]
+    reasons = [f"{_form(headers)} header of machine id {m.mid} at {headers.offset:#x}", *settled]
     if m.ram is None:
         return _judge_linear(image, m, headers, reasons)
-    segments = m.ram(m, headers.cpu_data, hdr)
+    listed = m.ram(m, headers.cpu_data, hdr)
+    # Machines with a fixed array have entries in it that stand for nothing.
+    segments = [s for s in listed if s != (0, 0)]
     score = 60
     if not segments:
         score -= 30
@@ -159,7 +176,7 @@ def _judge(image: Image, m: Machine, headers: Headers) -> Reading:
     elif end > image.size:
         score -= 20
         reasons.append(f"cut off: the segments need the image to reach {end:#x}, it ends at {image.size:#x}")
-    return Reading(m, headers, segments, max(0, min(100, score)), tuple(reasons))
+    return Reading(m, headers, listed, max(0, min(100, score)), tuple(reasons))
 
 
 def _judge_linear(image: Image, m: Machine, headers: Headers, reasons: list[str]) -> Reading:
@@ -168,9 +185,9 @@ def _judge_linear(image: Image, m: Machine, headers: Headers, reasons: list[str]
     reasons.append("its header has no segments to check")
     score = 40
     if m.evidence is not None:
-        proof = m.evidence(PhysicalMemory.linear(image, headers.data_off, size).read, size)
+        proof = m.evidence(PhysicalMemory.linear(image, headers.data_off, size).read, [RamSeg(0, size)])
         score += 45 if proof else 0
-        reasons.append(proof or "no page directory that maps itself was found, so where memory begins is not proven")
+        reasons.append(proof or "nothing in memory proves that it begins where it is thought to")
     return Reading(m, headers, None, score, tuple(reasons))
 
 
@@ -208,6 +225,49 @@ def _by_banner(image: Image, found: list[Reading]) -> list[Reading]:
         judged.append(Reading(r.machine, r.headers, r.segments, max(0, min(100, score)), (*r.reasons, reason)))
     judged.sort(key=lambda r: -r.score)
     return judged
+
+
+def _by_memory(image: Image, found: list[Reading]) -> list[Reading]:
+    """Let memory decide between machines of one system whose headers look alike, such as mips and mips64.
+
+    Where the kernel was built says the port; what the machines themselves know decides the rest.
+    """
+    best = [r for r in found if r.score >= found[0].score - _TIE]
+    if len({r.machine.name for r in best}) == 1:
+        return found
+    port = _built_for(image, found[0].headers.data_off)
+    proofs = {id(r): _proofs(image, r, port) for r in best}
+    most = max(len(p) for p in proofs.values())
+    judged = [
+        # Scores end at 100, so what has less to show loses instead of the other gaining.
+        replace(r, score=max(0, r.score - 10 * (most - len(p))), reasons=(*r.reasons, *p))
+        if (p := proofs.get(id(r))) is not None
+        else r
+        for r in found
+    ]
+    judged.sort(key=lambda r: -r.score)
+    return judged
+
+
+def _proofs(image: Image, r: Reading, port: str | None) -> tuple[str, ...]:
+    """Return what in memory speaks for this machine."""
+    proofs = []
+    if port is not None and (port == r.machine.arch or port in r.machine.ports):
+        proofs.append(f"its kernel was built in sys/arch/{port}")
+    if r.machine.evidence is not None and r.segments is not None:
+        try:
+            proof = r.machine.evidence(r.memory(image).read, r.segments)
+        except KvmError:
+            proof = ""
+        proofs += [proof] if proof else []
+    return tuple(proofs)
+
+
+def _built_for(image: Image, start: int) -> str | None:
+    """Return the directory under sys/arch that the kernel says it was built in."""
+    banner = find_banner(image, start, image.size)
+    built = _BUILT.search(image.read(banner[0], 400)) if banner else None
+    return built.group(1).decode() if built else None
 
 
 def find_banner(image: Image, start: int, stop: int) -> tuple[int, bytes] | None:

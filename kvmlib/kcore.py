@@ -51,7 +51,7 @@ _WIRE = {
         "u64": construct.Int64ub,
     },
 }
-_WIRE_BYTES = {"u8": 1, "u16": 2, "u32": 4, "i32": 4, "u64": 8, "midmag": 4}
+_WIRE_BYTES = {"char": 1, "u8": 1, "u16": 2, "u32": 4, "i32": 4, "u64": 8, "midmag": 4}
 
 
 class MidMag(NamedTuple):
@@ -84,7 +84,7 @@ class CField:
 
     Attributes:
         offset: bytes from the start of the structure.
-        wire: u8, u16, u32, i32, u64, or midmag (32 bits, big-endian on every machine).
+        wire: u8, u16, u32, i32, u64, midmag (32 bits, big-endian on every machine), or char (text up to a NUL).
         name: the field's name in C.
         ctype: its type as the header file spells it.
         meaning: one line for a person.
@@ -114,7 +114,7 @@ class CStruct:
     fields: tuple[CField, ...]
 
     def parse(self, data: bytes, order: ByteOrder) -> dict[str, Any]:
-        """Return the fields by name; arrays as tuples.
+        """Return the fields by name; arrays as tuples, text (of latin-1, so nothing is lost) as str.
 
         Raises:
             FormatError: `data` is shorter than the structure.
@@ -122,11 +122,19 @@ class CStruct:
         if len(data) < self.size:
             raise FormatError(f"{self.name} needs {self.size} bytes, but only {len(data)} are there")
         values = _construct(self, order).parse(data)
-        return {f.name: tuple(values[f.name]) if f.count > 1 else int(values[f.name]) for f in self.fields}
+        return {f.name: _python(f, values[f.name]) for f in self.fields}
 
     def build(self, values: Mapping[str, Any], order: ByteOrder) -> bytes:
         """Return the structure's bytes, gaps as zeros."""
-        return bytes(_construct(self, order).build(dict(values)))
+        texts = {f.name: f.size for f in self.fields if f.wire == "char"}
+        plain = {k: v.encode("latin-1").ljust(texts[k], b"\0") if k in texts else v for k, v in values.items()}
+        return bytes(_construct(self, order).build(plain))
+
+
+def _python(f: CField, value: Any) -> Any:
+    if f.wire == "char":
+        return bytes(value).partition(b"\0")[0].decode("latin-1")
+    return tuple(value) if f.count > 1 else int(value)
 
 
 @functools.cache
@@ -136,12 +144,18 @@ def _construct(layout: CStruct, order: ByteOrder) -> Any:
     for f in layout.fields:
         if f.offset > at:
             parts.append(construct.Padding(f.offset - at))
-        wire = construct.Int32ub if f.wire == "midmag" else _WIRE[order][f.wire]
-        parts.append(f.name / (construct.Array(f.count, wire) if f.count > 1 else wire) * f.meaning)
+        parts.append(f.name / _wire(f, order) * f.meaning)
         at = f.offset + f.size
     if layout.size > at:
         parts.append(construct.Padding(layout.size - at))
     return construct.Struct(*parts)
+
+
+def _wire(f: CField, order: ByteOrder) -> Any:
+    if f.wire == "char":
+        return construct.Bytes(f.count)
+    wire = construct.Int32ub if f.wire == "midmag" else _WIRE[order][f.wire]
+    return construct.Array(f.count, wire) if f.count > 1 else wire
 
 
 KCORE_HDR = CStruct(

@@ -17,7 +17,7 @@ from kvmlib.errors import (
     TranslationError,
     TruncatedError,
 )
-from kvmlib.identify import Reading, readings
+from kvmlib.identify import Reading, doubt, readings
 from kvmlib.image import Image, open_image
 from kvmlib.kcore import Headers, KcoreHdr, build_saved
 from kvmlib.memory import PhysicalMemory, Segment, Span
@@ -27,7 +27,8 @@ from kvmlib.ports.base import Machine, Mmu, Register
 from kvmlib.text import printable
 from kvmlib.translate import Mapping, Step, Translator
 
-#: What a kernel file of the other system takes from a reading's score: less than the kernel's own words in memory do.
+#: What a kernel file of the other system, word size or byte order takes from a reading's score: less than the kernel's
+#: own words in memory do.
 _OTHER_KERNEL = 25
 
 P = ParamSpec("P")
@@ -76,6 +77,16 @@ def _remembers(method: Callable[Concatenate[Kvm, P], R]) -> Callable[Concatenate
             raise
 
     return wrapper
+
+
+def _strange(symbols: SymbolTable, m: Machine) -> bool:
+    """Tell whether a kernel file can't be the machine's, as far as it says what it is."""
+    return (
+        symbols.system not in (None, m.os)
+        or symbols.elf_bits not in (None, 8 * m.long_bytes)
+        or symbols.byteorder not in (None, m.byteorder)
+        or symbols.elf_machine not in (None, m.elf_machine)
+    )
 
 
 class Kvm:
@@ -150,8 +161,7 @@ class Kvm:
         self._decide([self.reading, *self.runners_up] if self.reading else [], symbols)
 
     def _decide(self, found: list[Reading], symbols: SymbolTable) -> None:
-        if symbols.system is not None:
-            found = sorted(found, key=lambda r: -r.score + (_OTHER_KERNEL if r.machine.os != symbols.system else 0))
+        found = sorted(found, key=lambda r: -r.score + _OTHER_KERNEL * _strange(symbols, r.machine))
         if found and symbols.elf_machine not in (None, found[0].machine.elf_machine):
             raise FormatError(
                 f"{printable(symbols.path or symbols.source)} is a kernel for {symbols.elf_machine}, "
@@ -261,6 +271,13 @@ class Kvm:
         return DumpMag(symbol.value, pa, self.pa2off(pa), data, value, state)
 
     # -- what the dump is --------------------------------------------------------------------------------------------
+
+    @property
+    def doubt(self) -> str:
+        """Which other machines the dump could be of just as well, with what to do about it; empty without a doubt."""
+        if self.reading is None or self._wanted is not None or self.symbols.path is not None:
+            return ""
+        return doubt(self.reading, self.runners_up)
 
     @property
     def _found(self) -> Reading:

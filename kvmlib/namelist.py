@@ -24,6 +24,8 @@ from kvmlib.text import printable
 _NEAR = 1 << 20
 #: Both name an ELF note of their kernels after themselves (sys/conf), and begin ``version`` with their name.
 _SYSTEMS = {"openbsd": b"OpenBSD ", "netbsd": b"NetBSD "}
+#: e_machine that pyelftools has no name for: alpha's files have kept the number from the time before there was one.
+EM_ALPHA = 0x9026
 _SHN_UNDEF = 0
 _SHN_ABS = 0xFFF1
 _STT_SECTION = 3
@@ -60,6 +62,7 @@ class SymbolTable:
         path: the file they come from, or None.
         elf_machine: e_machine as pyelftools names it, or None.
         system: ``openbsd`` or ``netbsd`` where the kernel file says so, or None.
+        elf_bits, byteorder: the kernel file's class (32 or 64) and byte order, or None.
     """
 
     def __init__(
@@ -71,6 +74,8 @@ class SymbolTable:
     ) -> None:
         """Take the symbols over."""
         self.system: str | None = None
+        self.elf_bits: int | None = None
+        self.byteorder: str | None = None
         self.source = source
         self.path = path
         self.elf_machine = elf_machine
@@ -188,7 +193,11 @@ def read_elf(path: str | os.PathLike[str], source: str | None = None) -> SymbolT
             kinds = [_section_kind(s["sh_type"], s["sh_flags"]) for s in elf.iter_sections()]
             strings = elf.get_section(section["sh_link"]).data()
             symbols = _unpack(section.data(), strings, kinds, elf.elfclass, elf.little_endian)
-            table = SymbolTable(symbols, source or name, os.fsdecode(path), str(elf["e_machine"]))
+            e_machine = elf["e_machine"]
+            e_machine = "EM_ALPHA" if e_machine == EM_ALPHA else str(e_machine)
+            table = SymbolTable(symbols, source or name, os.fsdecode(path), e_machine)
+            table.elf_bits = elf.elfclass
+            table.byteorder = "little" if elf.little_endian else "big"
             table.system = _system_of(elf, table.get("version"))
             return table
     except (gzip.BadGzipFile, EOFError, zlib.error) as e:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from kvmlib.kcore import Abi, ByteOrder, CStruct, RamSeg, parse_ram_segs
+from kvmlib.kcore import PHYS_RAM_SEG, Abi, ByteOrder, CStruct, Headers, RamSeg, Read, parse_ram_segs
 from kvmlib.ports.plan import SamplePlan
 from kvmlib.translate import ReadPhysical, Translator
 
@@ -57,12 +58,31 @@ class Register:
 
 @dataclass(frozen=True, slots=True)
 class RegisterFact:
-    """A register in the CPU header: the C field, its width in bits, its meaning, and how to decode it."""
+    """A register in the CPU header.
+
+    Attributes:
+        name: the C field.
+        width: bits.
+        meaning: one line.
+        decode: says what the value means, given it and all the header's fields.
+        index: which element, where the field is an array.
+    """
 
     name: str
     width: int
     meaning: str
     decode: Callable[[int, Mapping[str, Any]], str] = lambda value, hdr: ""
+    index: int | None = None
+
+    @property
+    def label(self) -> str:
+        """What the register is called: the field's name, with its number in an array."""
+        return self.name if self.index is None else f"{self.name}[{self.index}]"
+
+    def value(self, hdr: Mapping[str, Any]) -> int:
+        """Return its number."""
+        found = hdr[self.name]
+        return int(found if self.index is None else found[self.index])
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +92,14 @@ class Pcb:
     Attributes:
         size: sizeof(struct pcb), bytes.
         fields: register -> (offset, bytes).
-        sp, fp: names of the stack and frame pointer among them.
+        sp, fp: names of the stack and frame pointer among them; `fp` is empty where frames aren't chained by one.
         at_sp: registers that lie on the stack from sp on, in order, one long each; the return address is called "pc".
     """
 
     size: int
     fields: Mapping[str, tuple[int, int]]
     sp: str
-    fp: str
+    fp: str = ""
     at_sp: tuple[str, ...] = ()
 
 
@@ -98,6 +118,20 @@ class Mmu:
     symbol: Callable[[str], int | None]
 
 
+class Settled(NamedTuple):
+    """What a dump's own header tells about the machine it is of.
+
+    Attributes:
+        machine: the machine as this dump has it.
+        headers: the headers, put right where the kernel is known to write them wrong.
+        reasons: sentences about what was put right.
+    """
+
+    machine: Machine
+    headers: Headers
+    reasons: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Machine:
     """A machine that dumps, as ``os/arch``.
@@ -111,11 +145,19 @@ class Machine:
         page_size: bytes; the unit of dumpsize.
         align_mask: _ALIGNBYTES (machine/param.h).
         translator: one word or two on how addresses translate.
-        cpu_hdr: struct cpu_kcore_hdr (machine/kcore.h), or None where the system has none.
+        libkvm: what the system's own library does with such a dump, a few words.
+        ours: what kvmlib does beyond that, or does otherwise, a few words.
+        variant: which form of the machine this is, where one machine has several; empty for the usual one.
+        forms: other forms that the header doesn't tell apart, such as the other byte order; each is tried.
+        settle: for machines whose header says more about itself than its contents: page size, layout, ABI.
+        ports: names under sys/arch whose kernels are this machine's, besides `arch`.
+        cpu_hdr: struct cpu_kcore_hdr (machine/kcore.h) up to its array of RAM segments, or None where the system has
+            none.
+        cpu_rest: what the CPU data holds behind what is described here.
         ram: reads the RAM segments in the CPU data; None where physical address p lies p bytes into the memory data.
         segments_offset: where in the CPU data the array of RAM segments begins, in bytes.
-        evidence: for such machines: given ``read(pa, n)`` and the memory's size, a sentence about what proves
-            that memory begins where it is thought to, empty if nothing does.
+        evidence: given ``read(pa, n)`` and where memory is, a sentence about what in it proves that it is this
+            machine's, empty if nothing does.
         known_ram: for such machines: the ranges that the kernel's own variables say it dumped, empty if they don't.
         root: the page-table root's physical address in the CPU header, where it is there.
         mmu: sets up the translator.
@@ -124,7 +166,7 @@ class Machine:
         dumpmag_bytes: sizeof(dumpmag).
         pcb: the layout of dumppcb, or None.
         elf_machine: e_machine of its kernels (EM_*).
-        sample: how to make a sample dump.
+        samples: how to make sample dumps.
     """
 
     system: System
@@ -135,11 +177,18 @@ class Machine:
     page_size: int
     align_mask: int
     translator: str
+    libkvm: str = ""
+    ours: str = ""
+    variant: str = ""
+    forms: tuple[Machine, ...] = ()
+    settle: Callable[[Machine, Headers, Read, int], Settled] | None = None
+    ports: tuple[str, ...] = ()
     cpu_hdr: CStruct | None
+    cpu_rest: str = "zeros up to the end of the block"
     ram: Callable[[Machine, bytes, Mapping[str, Any]], list[RamSeg]] | None
     segments_offset: Callable[[Mapping[str, Any]], int] = lambda hdr: 0
     mmu: Callable[[Mmu], Translator]
-    evidence: Callable[[ReadPhysical, int], str] | None = None
+    evidence: Callable[[ReadPhysical, Sequence[RamSeg]], str] | None = None
     known_ram: Callable[[Mmu], list[RamSeg]] | None = None
     root: Callable[[Mapping[str, Any]], int] | None = None
     register_facts: tuple[RegisterFact, ...] = ()
@@ -147,7 +196,7 @@ class Machine:
     dumpmag_bytes: int
     pcb: Pcb | None = None
     elf_machine: str
-    sample: SamplePlan | None = None
+    samples: tuple[SamplePlan, ...] = ()
 
     @property
     def os(self) -> str:
@@ -176,7 +225,8 @@ class Machine:
     def registers(self, hdr: Mapping[str, Any]) -> list[Register]:
         """Return the CPU header's registers, decoded."""
         return [
-            Register(f.name, hdr[f.name], f.width, f.meaning, f.decode(hdr[f.name], hdr)) for f in self.register_facts
+            Register(f.label, f.value(hdr), f.width, f.meaning, f.decode(f.value(hdr), hdr))
+            for f in self.register_facts
         ]
 
     def __repr__(self) -> str:
@@ -191,3 +241,36 @@ def counted_ram(count: str) -> Callable[[Machine, bytes, Mapping[str, Any]], lis
         return parse_ram_segs(cpu_data, machine.byteorder, machine.segments_offset(hdr), hdr[count], count)
 
     return ram
+
+
+def listed_ram(
+    offset: int, most: int | None = None, *, keep_empty: bool = False
+) -> Callable[[Machine, bytes, Mapping[str, Any]], list[RamSeg]]:
+    """RAM segments from byte `offset` of the CPU data on, without a count: the first of size 0 ends the list.
+
+    Args:
+        offset: bytes from the start of the CPU data.
+        most: entries that the array has; None if it goes on to the end of the CPU data.
+        keep_empty: entries of size 0 are part of the list, and don't end it.
+    """
+
+    def ram(machine: Machine, cpu_data: bytes, hdr: Mapping[str, Any]) -> list[RamSeg]:
+        room = max(0, len(cpu_data) - offset) // PHYS_RAM_SEG.size
+        count = room if most is None else min(most, room)
+        segments = parse_ram_segs(cpu_data, machine.byteorder, offset, count, "the number of RAM segments")
+        if keep_empty:
+            return segments
+        return list(itertools.takewhile(lambda s: s.size, segments))
+
+    return ram
+
+
+def register_array(
+    name: str, count: int, width: int, meaning: str, decode: Callable[[int, Mapping[str, Any], int], str]
+) -> tuple[RegisterFact, ...]:
+    """The registers of an array field; `decode` gets the value, the header's fields and the index."""
+
+    def one(i: int) -> RegisterFact:
+        return RegisterFact(name, width, meaning, lambda value, hdr: decode(value, hdr, i), i)
+
+    return tuple(one(i) for i in range(count))

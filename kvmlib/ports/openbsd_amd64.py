@@ -18,7 +18,7 @@ from kvmlib.translate.radix import Radix
 CR3_FRAME = 0x000FFFFFFFFFF000
 CR3_REUSE_PCID = 1 << 63
 #: PMAP_DIRECT_BASE and the start of slot 511 (pmap.h of 6.8): the direct map takes L4 slots 507 to 510.
-DIRECT = Window("the direct map", 0xFFFFFD8000000000, 0xFFFFFF8000000000, 0, unit=4096)
+DIRECT = Window("the direct map", 0xFFFFFD8000000000, 0xFFFFFF8000000000, 0, unit=4096, flags=("assumed",))
 
 
 def _mmu(m: Mmu) -> Translator:
@@ -60,30 +60,32 @@ MACHINE = Machine(
     dumpmag_bytes=8,
     pcb=Pcb(896, {"cr3": (840, 8), "rsp": (848, 8), "rbp": (856, 8)}, sp="rsp", fp="rbp", at_sp=("pc",)),
     elf_machine="EM_X86_64",
-    sample=SamplePlan(
-        text_va=0xFFFFFFFF81000000,
-        text_pa=0x1000000,
-        ram=(
-            RamSeg(0x10000, 0x8F000),
-            RamSeg(0x100000, 0x100000),
-            RamSeg(0x1000000, 0x500000),
-            RamSeg(0x100000000, 0x40000),
+    samples=(
+        SamplePlan(
+            text_va=0xFFFFFFFF81000000,
+            text_pa=0x1000000,
+            ram=(
+                RamSeg(0x10000, 0x8F000),
+                RamSeg(0x100000, 0x100000),
+                RamSeg(0x1000000, 0x500000),
+                RamSeg(0x100000000, 0x40000),
+            ),
+            direct_va=DIRECT.start,
+            stack_va=0xFFFF800000100000,
+            heap_va=0xFFFF800001000000,
+            user_fp=0x7F7FFFFD5C40,
+            device_pa=LOCAL_APIC,
+            device_symbol="local_apic",
+            msgbuf_bytes=0x20000,
+            spaces=(amd64_space(PAGING, self_map=255),),
+            code=AMD64_CODE,
+            cpu_hdr=lambda space, root, segments: {"ptdpaddr": root, "nmemsegs": segments},
+            trapframe=AMD64_TRAPFRAME,
+            frame_registers={"pc": "rip", "sp": "rsp", "fp": "rbp"},
+            trap_registers={"trapno": 3, "cs": 8, "ss": 0x10, "rflags": 0x10202},
+            nic="em0",
+            cpu_model="AMD EPYC-Rome Processor",
+            attach=OPENBSD_ATTACH,
         ),
-        direct_va=DIRECT.start,
-        stack_va=0xFFFF800000100000,
-        heap_va=0xFFFF800001000000,
-        user_fp=0x7F7FFFFD5C40,
-        device_pa=LOCAL_APIC,
-        device_symbol="local_apic",
-        msgbuf_bytes=0x20000,
-        spaces=(amd64_space(PAGING, self_map=255),),
-        code=AMD64_CODE,
-        cpu_hdr=lambda space, root, segments: {"ptdpaddr": root, "nmemsegs": segments},
-        trapframe=AMD64_TRAPFRAME,
-        frame_registers={"pc": "rip", "sp": "rsp", "fp": "rbp"},
-        trap_registers={"trapno": 3, "cs": 8, "ss": 0x10, "rflags": 0x10202},
-        nic="em0",
-        cpu_model="AMD EPYC-Rome Processor",
-        attach=OPENBSD_ATTACH,
     ),
 )

@@ -57,8 +57,9 @@ def _mmu(m: Mmu) -> Translator:
     return Radix(PAE if pae else PLAIN, root, m.read, "little")
 
 
-def _evidence(read: ReadPhysical, size: int) -> str:
+def _evidence(read: ReadPhysical, ram: Sequence[RamSeg]) -> str:
     """Look for a page directory that maps itself (PDSLOT_PTE, pmap.h): it holds its own address."""
+    size = sum(s.size for s in ram)
     for at in range(0, min(size, EVIDENCE_RANGE), _PIECE):
         piece = read(at, min(_PIECE + 4 * PAGE, size - at))
         for i in range(0, min(_PIECE, len(piece) - PAGE + 1), PAGE):
@@ -113,6 +114,7 @@ MACHINE = Machine(
     align_mask=3,
     translator="radix, 2 levels or PAE",
     cpu_hdr=None,
+    cpu_rest="whatever was on the kernel's stack: this system has no CPU header",
     ram=None,
     evidence=_evidence,
     known_ram=_known_ram,
@@ -120,23 +122,25 @@ MACHINE = Machine(
     dumpmag_bytes=4,
     pcb=Pcb(584, {"cr3": (520, 4), "esp": (524, 4), "ebp": (528, 4)}, sp="esp", fp="ebp", at_sp=("pc",)),
     elf_machine="EM_386",
-    sample=SamplePlan(
-        text_va=0xD0200000,
-        text_pa=0x200000,
-        ram=(RamSeg(0x1000, 0x9E000), RamSeg(0x100000, 0x500000)),
-        direct_va=None,
-        stack_va=0xF3000000,
-        heap_va=0xF4000000,
-        user_fp=0xCFBD8C44,
-        device_pa=LOCAL_APIC,
-        device_symbol="local_apic",
-        msgbuf_bytes=0x4000,
-        spaces=(i386_space(PLAIN, self_map=831, pae=False), i386_space(PAE, self_map=1660, pae=True)),
-        code=I386_CODE,
-        cpu_hdr=None,
-        variables=_sample_variables,
-        nic="em0",
-        cpu_model='Intel Pentium III ("GenuineIntel" 686-class)',
-        attach=OPENBSD_ATTACH,
+    samples=(
+        SamplePlan(
+            text_va=0xD0200000,
+            text_pa=0x200000,
+            ram=(RamSeg(0x1000, 0x9E000), RamSeg(0x100000, 0x500000)),
+            direct_va=None,
+            stack_va=0xF3000000,
+            heap_va=0xF4000000,
+            user_fp=0xCFBD8C44,
+            device_pa=LOCAL_APIC,
+            device_symbol="local_apic",
+            msgbuf_bytes=0x4000,
+            spaces=(i386_space(PLAIN, self_map=831, pae=False), i386_space(PAE, self_map=1660, pae=True)),
+            code=I386_CODE,
+            cpu_hdr=None,
+            variables=_sample_variables,
+            nic="em0",
+            cpu_model='Intel Pentium III ("GenuineIntel" 686-class)',
+            attach=OPENBSD_ATTACH,
+        ),
     ),
 )

@@ -20,12 +20,13 @@ __all__ = ["Sample", "SampleFrame", "make_sample", "sample_names"]
 def _recipes() -> dict[str, Recipe]:
     recipes = {}
     for m in MACHINES:
-        if m.sample is None:
-            continue
-        for space in m.sample.spaces:
-            recipes[f"{m.name}-{space.variant}" if space.variant else m.name] = Recipe(m, m.sample, space)
-        if m.sample.sparse:
-            recipes[f"{m.name}-sparse"] = Recipe(m, m.sample, m.sample.spaces[0], sparse=True)
+        for form in (m, *m.forms):
+            for plan in form.samples:
+                for space in plan.spaces:
+                    variant = "-".join(v for v in (form.variant, space.variant) if v)
+                    recipes[f"{m.name}-{variant}" if variant else m.name] = Recipe(form, plan, space)
+                if plan.sparse:
+                    recipes[f"{m.name}-sparse"] = Recipe(form, plan, plan.spaces[0], sparse=True)
     return recipes
 
 

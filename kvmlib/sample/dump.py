@@ -8,9 +8,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from kvmlib.elfwriter import write_elf
-from kvmlib.kcore import RamSeg, build_device, build_ram_segs
+from kvmlib.kcore import RamSeg, build_device, build_ram_segs, read_device
 from kvmlib.sample.machine import SampleMachine
-from kvmlib.sample.ram import PAGE, noise
+from kvmlib.sample.ram import noise
 from kvmlib.sample.story import BOOT, END, LEFTOVERS, Scene
 
 if TYPE_CHECKING:
@@ -61,10 +61,13 @@ class Sample:
         dump_off: where in the image the dump's header begins, in bytes.
         data_off: where memory begins.
         segments: the RAM that was dumped.
+        space: the form of its address space, windows included.
         root: pa of the root page table.
-        mapped: ranges that are mapped, dumped or not; what the page tables map of themselves isn't listed.
+        mapped: ranges that are mapped, dumped or not; what the page tables map of themselves isn't listed, nor what a
+            window maps and nobody uses.
         unmapped: (va, bytes) of ranges that aren't mapped, such as the guard page below a stack.
-        lost: a va whose page table is not in the dump.
+        lost: a va whose page table is not in the dump, or None.
+        kernel_offset: pa - va of the kernel's image.
         contents: (pa, bytes) of each segment.
         version, panic, messages, hostname: texts that the dump holds; messages as a person should see them.
         frames: the stack at the panic, the newest first.
@@ -80,10 +83,12 @@ class Sample:
     dump_off: int
     data_off: int
     segments: tuple[RamSeg, ...]
+    space: SpacePlan = field(repr=False)
     root: int
     mapped: tuple[Wanted, ...] = field(repr=False)
     unmapped: tuple[tuple[int, int], ...] = field(repr=False)
-    lost: int
+    lost: int | None
+    kernel_offset: int
     contents: tuple[tuple[int, bytes], ...] = field(repr=False)
     version: str
     panic: str
@@ -110,22 +115,24 @@ def build(name: str, recipe: Recipe, image: str, kernel: str) -> tuple[Sample, b
     _keep_header(m, header)
     linear = recipe.machine.ram is None
     dumped = max(s.start + s.size for s in segments) if linear else sum(s.size for s in segments)
-    _set_variables(m, dumped // PAGE)
+    _set_variables(m, dumped // m.page)
     messages = _write_messages(m, dumped)
     m.load()
     contents = tuple((s.start, m.ram.read(s.start, s.size)) for s in segments)
     sample = Sample(
         name=name,
-        machine=recipe.machine,
+        machine=_settled(recipe.machine, header),
+        space=recipe.space,
         image=image,
         kernel=kernel,
         dump_off=_BEFORE * _BLOCK,
         data_off=_BEFORE * _BLOCK + len(header),
         segments=segments,
-        root=m.root,
+        root=m.tables.root,
         mapped=tuple(m.mapped),
         unmapped=tuple(m.unmapped),
         lost=m.lost,
+        kernel_offset=recipe.plan.text_pa - recipe.plan.text_va,
         contents=contents,
         version=m.version,
         panic=m.story.panic,
@@ -140,6 +147,18 @@ def build(name: str, recipe: Recipe, image: str, kernel: str) -> tuple[Sample, b
     full = dumped if linear else sum(s.size for s in m.ram.segments)
     size = sample.dump_off + len(_header(m, m.ram.segments)) + full
     return sample, _partition(sample, header, size, linear), _kernel_file(m)
+
+
+def _settled(machine: Machine, header: bytes) -> Machine:
+    """Return the machine as the header has it: with its page size and ABI."""
+    if machine.settle is None:
+        return machine
+
+    def read(offset: int, n: int) -> bytes:
+        return header[offset : offset + n]
+
+    headers = read_device(read, len(header), 0, machine.abi, machine.least_cpu_data)
+    return machine.settle(machine, headers, read, len(header)).machine
 
 
 def _kernel_file(m: SampleMachine) -> bytes:
@@ -159,7 +178,7 @@ def _kernel_file(m: SampleMachine) -> bytes:
 
 def _set_variables(m: SampleMachine, pages_dumped: int) -> None:
     w, story = m.words, m.story
-    pages = sum(s.size for s in m.ram.segments) // PAGE
+    pages = sum(s.size for s in m.ram.segments) // m.page
     m.set("dumplo", w.long(_BEFORE), _BEFORE)
     m.set("dumpdev", w.u32(1) if m.openbsd else w.u64(1), 1)
     for name, value in (("time_second", story.crashed), ("time_uptime", story.crashed - story.booted)):
@@ -175,7 +194,7 @@ def _set_variables(m: SampleMachine, pages_dumped: int) -> None:
     m.set(buffer, story.panic.encode())
     m.set("hostname", story.hostname.encode())
     m.set("cpu_model" if m.openbsd else "cpu_brand_string", m.plan.cpu_model.encode())
-    m.set("uvmexp", w.u32(PAGE, PAGE - 1, 12, pages, pages // 3))
+    m.set("uvmexp", w.u32(m.page, m.page - 1, m.page.bit_length() - 1, pages, pages // 3))
     load = w.u32(*(_FSCALE * hundredths // 100 for hundredths in (42, 31, 17)))
     m.set("averunnable", load + bytes(-12 % w.long_bytes) + w.long(_FSCALE))
 
@@ -208,7 +227,7 @@ def _write_messages(m: SampleMachine, dumped: int) -> str:
 
 
 def _scene(m: SampleMachine, dumped: int) -> Scene:
-    trace = [(name, int(offset, 16)) for name, _, offset in (m.where(pc).partition("+") for pc, _ in m.frames)]
+    trace = [(name, int(offset, 16)) for name, _, offset in (m.where(pc).partition("+") for pc, _ in m.chain)]
     first = next((i for i, (name, _) in enumerate(trace) if name in ("panic", "vpanic")), 0)
     trapped = [(name, pc - m.kernel.va(name)) for name, pc in m.traps.items()]
     dice = noise("arguments", 2 * len(trace))
@@ -236,11 +255,14 @@ def _panicked(m: SampleMachine) -> str:
 def _header(m: SampleMachine, segments: tuple[RamSeg, ...]) -> bytes:
     """Return the header's blocks as the kernel writes them."""
     machine = m.machine
-    if machine.cpu_hdr is None or m.plan.cpu_hdr is None:
+    if m.plan.cpu_data is not None:
+        data = m.plan.cpu_data(m.space, m.tables, segments)
+    elif machine.cpu_hdr is None or m.plan.cpu_hdr is None:
         return build_device(machine.abi, _stack_garbage(m))
-    hdr = m.plan.cpu_hdr(m.space, m.root, len(segments))
-    data = machine.cpu_hdr.build(hdr, machine.byteorder).ljust(machine.segments_offset(hdr), b"\0")
-    data += build_ram_segs(segments, machine.byteorder)
+    else:
+        hdr = m.plan.cpu_hdr(m.space, m.tables.root, len(segments))
+        data = machine.cpu_hdr.build(hdr, machine.byteorder).ljust(machine.segments_offset(hdr), b"\0")
+        data += build_ram_segs(segments, machine.byteorder)
     return build_device(machine.abi, data + bytes(-(machine.abi.align(8) + len(data)) % _BLOCK))
 
 
@@ -248,16 +270,17 @@ def _stack_garbage(m: SampleMachine) -> bytes:
     """Return what was on the stack where openbsd/i386 made its header block: addresses, small numbers, zeros."""
     values = [s.value for s in m.kernel.symbols if s.kind in "TD"]
     dice = pairwise(noise("garbage", 127))
-    return m.words.u32(*(values[a % len(values)] + b if a < 90 else a if a < 160 else 0 for a, b in dice))
+    words = m.words.u32(*(values[a % len(values)] + b if a < 90 else a if a < 160 else 0 for a, b in dice))
+    return words[: _BLOCK - m.machine.abi.align(8)]
 
 
 def _keep_header(m: SampleMachine, header: bytes) -> None:
     """Leave the block that was written in memory, as the kernels do: NetBSD in a buffer, OpenBSD on the stack."""
     if m.openbsd:
-        m.poke(m.plan.stack_va + PAGE + 0x30, header)
+        m.poke(m.plan.stack_va + m.page + 0x30, header[: 2 * m.page])
     else:
-        at = m.plan.heap_va + 0x41000
-        m.poke(at, header)
+        at = m.run + m.page
+        m.poke(at, header[: 3 * m.page])
         m.set("dump_headerbuf", m.words.long(at), at)
 
 
@@ -282,5 +305,5 @@ def leftovers(n: int) -> bytes:
     """Return what was on the disk before: pages of other people's files and processes, and empty ones."""
     pages = bytearray()
     for i, text in enumerate(LEFTOVERS):
-        pages += (text.encode() * (1 + 7 * i)).ljust(PAGE, b"\0")[:PAGE] + bytes(PAGE * (i % 4))
+        pages += (text.encode() * (1 + 7 * i)).ljust(4096, b"\0")[:4096] + bytes(4096 * (i % 4))
     return bytes((pages * (n // len(pages) + 1))[:n])

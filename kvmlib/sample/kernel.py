@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kvmlib.elfwriter import ElfSection
 from kvmlib.namelist import Symbol
-from kvmlib.sample.ram import PAGE, noise
+from kvmlib.sample.ram import noise
 
 if TYPE_CHECKING:
     from kvmlib.kcore import ByteOrder
@@ -56,8 +56,9 @@ class Section:
 class Kernel:
     """The kernel's image: text, rodata, data and bss, one behind the other, at va - pa all the same."""
 
-    def __init__(self, text_va: int, text_pa: int, image_shift: int) -> None:
+    def __init__(self, text_va: int, text_pa: int, image_shift: int, page: int) -> None:
         """Begin with the text section."""
+        self._page = page
         self._shift = image_shift
         self._offset = text_pa - text_va
         self.sections = [Section("T", text_va)]
@@ -108,12 +109,12 @@ class Kernel:
     @property
     def loaded_va(self) -> int:
         """The first page behind bss, where the boot loader puts the symbols."""
-        return -(-self.sections[-1].end // PAGE) * PAGE
+        return -(-self.sections[-1].end // self._page) * self._page
 
     @property
     def end(self) -> int:
         """The first page behind all of it."""
-        return self.loaded_va + -(-len(self.loaded) // PAGE) * PAGE
+        return self.loaded_va + -(-len(self.loaded) // self._page) * self._page
 
     def elf_sections(self) -> list[ElfSection]:
         """Return the sections for the kernel file."""

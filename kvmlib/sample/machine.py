@@ -10,15 +10,17 @@ from elftools.elf.elffile import ELFFile
 
 from kvmlib.elfwriter import loaded_elf
 from kvmlib.kcore import RamSeg
-from kvmlib.ports.plan import Oddities, SamplePlan, SpacePlan, Use, Wanted
+from kvmlib.ports.plan import Oddities, SamplePlan, SpacePlan, Use, Wanted, in_window
 from kvmlib.sample.kernel import Kernel, Text, Words, stack_chain
-from kvmlib.sample.ram import PAGE, Frames, Ram, noise
+from kvmlib.sample.ram import Frames, Ram, noise
 from kvmlib.sample.story import LEFTOVERS, STORIES, version
 
 if TYPE_CHECKING:
-    from kvmlib.ports.base import Machine
+    from kvmlib.ports.base import Machine, Pcb
 
 _4G = 1 << 32
+#: An entry that isn't valid on any machine, though it isn't zero.
+STALE = 0x7A000
 _STACK_PAGES = 4
 #: Longs in a struct trapframe that the plan doesn't describe: only its room on the stack matters.
 _TRAPFRAME = 19
@@ -35,12 +37,13 @@ class SampleMachine:
         machine, plan, space: what it is made of.
         story: what happens to it.
         words: C integers on it.
+        page: bytes of its kernel's page.
         kernel: the image.
         ram: memory. The kernel is loaded into it last of all, by `load`.
-        root: pa of the root page table.
-        mapped: all that is mapped, except what the page tables map of themselves.
+        tables: the page tables.
+        mapped: all that is mapped, except what the page tables map of themselves, and what is in a window only.
         unmapped: (va, bytes) that aren't, such as guard pages.
-        lost: a va whose page table is where there is no RAM.
+        lost: a va whose page table is where there is no RAM, or None.
         msgbuf_va, msgbuf_pa: the message buffer.
         registers: dumppcb's.
         frames: (pc, fp) that a walk along the frame pointers finds, the newest first.
@@ -54,12 +57,15 @@ class SampleMachine:
         self.story = STORIES[machine.os]
         self.version = version(self.story, machine.system.title, machine.arch)
         self.words = Words(machine.byteorder, machine.long_bytes)
-        self.kernel = Kernel(plan.text_va, plan.text_pa, space.image_shift)
+        self.page = space.page
+        self.kernel = Kernel(plan.text_va, plan.text_pa, space.image_shift, self.page)
         self.ram = Ram(plan.ram)
         self.mapped: list[Wanted] = []
         self.unmapped: list[tuple[int, int]] = []
         self.registers: dict[str, int] = {}
         self.frames: list[tuple[int, int]] = []
+        #: The same, whether or not a reader can follow it: the messages show it.
+        self.chain: list[tuple[int, int]] = []
         self.values: dict[str, int] = {}
         #: sizeof of each variable.
         self._size: dict[str, int] = {}
@@ -72,8 +78,7 @@ class SampleMachine:
         self._map_msgbuf()
         self._map_stacks()
         self._map_heap()
-        if machine.pcb is not None:
-            self._fill_stack()
+        self._fill_stack()
         self._fill_heap()
         self._write_tables()
 
@@ -140,7 +145,8 @@ class SampleMachine:
         kernel.add("dumpsize", w.u32(0))
         kernel.add("dumpdev", b"\xff" * self._dev_bytes)
         kernel.add("averunnable", bytes(12 + (-12 % w.long_bytes)) + w.long(2048))
-        kernel.add(self.plan.device_symbol, PAGE, align=PAGE)
+        if self.plan.device_symbol:
+            kernel.add(self.plan.device_symbol, self.page, align=self.page)
         kernel.add("mountlist", w.long(0, 0))
         kernel.add("ifnet", w.long(0, 0))
 
@@ -234,28 +240,45 @@ class SampleMachine:
 
     # -- the address space -------------------------------------------------------------------------------------------
 
+    def _fixed(self, va: int) -> int | None:
+        """Return the pa that a window gives to `va`."""
+        return in_window(self.space.windows, va)
+
     def _want(self, va: int, pa: int, size: int, use: Use, shift: int | None = None) -> None:
-        if size:
+        """Map a range, where there is a way to do it."""
+        fixed = self._fixed(va)
+        assert fixed in (None, pa), f"a window has va {va:#x} at pa {fixed:#x}, not {pa:#x}"
+        if size and self.space.translates and (self.space.levels or fixed is not None):
             self.mapped.append(Wanted(va, pa, size, use, shift))
+
+    def _hole(self, va: int, size: int) -> None:
+        """Note down a range that isn't mapped, unless a window has it anyway."""
+        if self._fixed(va) is None or not self.space.translates:
+            self.unmapped.append((va, size))
 
     def _map_kernel(self) -> None:
         kernel = self.kernel
-        device = kernel.va(self.plan.device_symbol)
+        plan, page = self.plan, self.page
+        device = kernel.va(plan.device_symbol) if plan.device_symbol else 0
         ranges = kernel.image_ranges()
         for use, va, size in ranges:
-            if va <= device < va + size:
+            if va <= device < va + size and plan.device_pa is not None:
                 # A page of the kernel's own is where the device shows: its memory is never seen.
                 self._want(va, kernel.pa(va), device - va, use)
-                self._want(device, self.plan.device_pa, PAGE, "device")
-                after = device + PAGE
+                self._want(device, plan.device_pa, page, "device")
+                after = device + page
                 self._want(after, kernel.pa(after), va + size - after, use)
             else:
                 self._want(va, kernel.pa(va), size, use, self.space.image_shift)
-        image = self.plan.text_pa
+        if plan.device_pa is not None and not plan.device_symbol:
+            self._want(plan.heap_va + 96 * page, plan.device_pa, page, "device")
+        for extra in self.space.extra:
+            self._want(*extra)
+        image = plan.text_pa
         home = next(s for s in self.ram.segments if s.start <= image < s.start + s.size)
         self.msgbuf_pa = home.start + home.size - self.plan.msgbuf_bytes
-        used = [(image, kernel.end - self.plan.text_va), (self.msgbuf_pa, self.plan.msgbuf_bytes)]
-        self._free = Frames([s for s in self.ram.segments if s.start < _4G], used)
+        used = [(image, kernel.end - plan.text_va), (self.msgbuf_pa, plan.msgbuf_bytes)]
+        self._free = Frames([s for s in self.ram.segments if s.start < _4G], used, page)
         self._used = used
         if self.plan.direct_va is not None:
             self._map_direct(self.plan.direct_va)
@@ -273,60 +296,70 @@ class SampleMachine:
     def _map_msgbuf(self) -> None:
         if self.plan.direct_va is not None and self.openbsd:
             self.msgbuf_va = self.plan.direct_va + self.msgbuf_pa
+        elif self._fixed(self.plan.text_va) is not None:
+            self.msgbuf_va = self.plan.text_va + self.msgbuf_pa - self.plan.text_pa
+            if self._fixed(self.msgbuf_va) is not None:
+                self._want(self.msgbuf_va, self.msgbuf_pa, self.plan.msgbuf_bytes, "data")
         else:
-            self.msgbuf_va = self.kernel.end + 3 * PAGE
-            self.unmapped.append((self.kernel.end, 3 * PAGE))
+            self.msgbuf_va = self.kernel.end + 3 * self.page
+            self._hole(self.kernel.end, 3 * self.page)
             self._want(self.msgbuf_va, self.msgbuf_pa, self.plan.msgbuf_bytes, "data")
         self.set("msgbufp", self.words.long(self.msgbuf_va), self.msgbuf_va)
 
     def _map_page(self, va: int) -> None:
-        self._pages[va] = self._free.one()
-        self._want(va, self._pages[va], PAGE, "data")
+        fixed = self._fixed(va)
+        self._pages[va] = self._free.one() if fixed is None else self._free.take(fixed)
+        self._want(va, self._pages[va], self.page, "data")
 
     def _map_stacks(self) -> None:
         """Map the stacks of three threads, each above a guard page; the first is that of the thread that panicked."""
         for i in range(3):
-            guard = self.plan.stack_va + i * (_STACK_PAGES + 1) * PAGE
-            self.unmapped.append((guard, PAGE))
-            for va in range(guard + PAGE, guard + (_STACK_PAGES + 1) * PAGE, PAGE):
+            guard = self.plan.stack_va + i * (_STACK_PAGES + 1) * self.page
+            self._hole(guard, self.page)
+            for va in range(guard + self.page, guard + (_STACK_PAGES + 1) * self.page, self.page):
                 self._map_page(va)
 
     def _map_heap(self) -> None:
-        heap = self.plan.heap_va
+        heap, page = self.plan.heap_va, self.page
         for i in range(40):
             if i % 9 == 5:
-                self.unmapped.append((heap + i * PAGE, PAGE))
+                self._hole(heap + i * page, page)
             else:
-                self._map_page(heap + i * PAGE)
+                self._map_page(heap + i * page)
         # Frames in a row: a range that a reader should see as one.
-        run = heap + 0x40000
-        pa = self._free.run(4 * PAGE)
-        self._want(run, pa, 4 * PAGE, "data")
-        self._pages |= {run + i * PAGE: pa + i * PAGE for i in range(4)}
-        self._stale = heap + 0x50000
-        self.unmapped.append((self._stale, PAGE))
-        self.lost = heap + 0x1000000
+        self.run = heap + 64 * page
+        if self._fixed(self.run) is None:
+            pa = self._free.run(4 * page)
+            self._want(self.run, pa, 4 * page, "data")
+            self._pages |= {self.run + i * page: pa + i * page for i in range(4)}
+        else:
+            for i in range(4):
+                self._map_page(self.run + i * page)
+        self._stale = heap + 80 * page
+        self._hole(self._stale, page)
+        self.lost = heap + self.plan.lost_pages * page if self.space.levels > 1 and self._fixed(heap) is None else None
 
     def _write_tables(self) -> None:
         first = self.ram.segments[0]
-        odd = Oddities((self.lost, first.start + first.size), (self._stale, 0x7A000))
-        tables = self.space.build(self.mapped, odd, self.machine.byteorder, self._free.alloc)
-        self.root = tables.root
-        for pa, data in tables.pages.items():
+        lost = None if self.lost is None else (self.lost, first.start + first.size)
+        wanted = [w for w in self.mapped if self._fixed(w.va) is None]
+        self.tables = self.space.build(wanted, Oddities(lost, (self._stale, STALE)), self.words.order, self._free.alloc)
+        for pa, data in self.tables.pages.items():
             self.ram.write(pa, data)
-        for name, data in self.plan.variables(self.space, self.root, self.plan.ram).items():
+        for name, data in self.plan.variables(self.space, self.tables.root, self.plan.ram).items():
             self.set(name, data)
 
     def used_ram(self) -> tuple[RamSeg, ...]:
         """Return the frames that are in use, as a sparse dump lists them."""
-        used = {pa for start, size in self._used for pa in range(start, start + size, PAGE)} | self._free.given
+        page = self.page
+        used = {pa for start, size in self._used for pa in range(start, start + size, page)} | self._free.given
         runs: list[RamSeg] = []
         for s in self.ram.segments:
-            for pa in (pa for pa in range(s.start, s.start + s.size, PAGE) if pa in used):
+            for pa in (pa for pa in range(s.start, s.start + s.size, page) if pa in used):
                 if runs and runs[-1].start + runs[-1].size == pa and pa != s.start:
-                    runs[-1] = RamSeg(runs[-1].start, runs[-1].size + PAGE)
+                    runs[-1] = RamSeg(runs[-1].start, runs[-1].size + page)
                 else:
-                    runs.append(RamSeg(pa, PAGE))
+                    runs.append(RamSeg(pa, page))
         return tuple(runs)
 
     # -- stack and heap ----------------------------------------------------------------------------------------------
@@ -334,35 +367,45 @@ class SampleMachine:
     def poke(self, va: int, data: bytes) -> None:
         """Write to the stacks or the heap."""
         while data:
-            room = PAGE - va % PAGE
-            self.ram.write(self._pages[va - va % PAGE] + va % PAGE, data[:room])
+            room = self.page - va % self.page
+            self.ram.write(self._pages[va - va % self.page] + va % self.page, data[:room])
             va, data = va + room, data[room:]
 
     def _fill_stack(self) -> None:
         pcb, w = self.machine.pcb, self.words
-        assert pcb is not None
-        top = self.plan.stack_va + (_STACK_PAGES + 1) * PAGE - 0x100
+        top = self.plan.stack_va + (_STACK_PAGES + 1) * self.page - 0x100
         trapframe = w.long_bytes * (len(self.plan.trapframe) or _TRAPFRAME)
-        pieces, self.frames, at = stack_chain(self.story.chain, self.returns, top, w, self.plan.user_fp, trapframe)
-        sp = min(pieces) - 0x40 - w.long_bytes * len(pcb.at_sp)
+        pieces, frames, at = stack_chain(self.story.chain, self.returns, top, w, self.plan.user_fp, trapframe)
+        on_stack = pcb.at_sp if pcb is not None else ()
+        sp = min(pieces) - 0x40 - w.long_bytes * len(on_stack)
         # What lies between the frames: pointers to this and that, and small numbers.
         junk = [self.kernel.va("version"), *at.values(), self.plan.heap_va + 0x2340, self.kernel.va("hostname"), 0, 1]
         for i, va in enumerate(range(sp - 0x400, top, w.long_bytes)):
             self.poke(va, w.long(junk[i * 5 % len(junk)] if i % 3 else i % 7))
         for va, data in pieces.items():
             self.poke(va, data)
-        pc, fp = self.frames[0]
-        self.registers = {"pc": pc, pcb.sp: sp, pcb.fp: fp}
+        self.chain = frames
+        if pcb is not None:
+            self._save_registers(pcb, sp, junk)
+        if self.plan.trapframe:
+            self._fill_ddb_regs(at)
+
+    def _save_registers(self, pcb: Pcb, sp: int, junk: list[int]) -> None:
+        """Do what savectx does: store a few registers in dumppcb, others on the stack."""
+        w = self.words
+        pc, fp = self.chain[0]
+        self.registers = {pcb.sp: sp}
+        if pcb.fp:
+            self.registers |= {"pc": pc, pcb.fp: fp}
+            self.frames = self.chain
         for i, name in enumerate(pcb.at_sp):
-            value = self.registers.setdefault(name, junk[i % len(junk)])
+            value = self.registers.setdefault(name, pc if name == "pc" else junk[i % len(junk)])
             self.poke(sp + i * w.long_bytes, w.long(value))
         saved = bytearray(pcb.size)
-        for name in (pcb.sp, pcb.fp):
+        for name in (pcb.sp, pcb.fp) if pcb.fp else (pcb.sp,):
             offset, size = pcb.fields[name]
             saved[offset : offset + size] = self.registers[name].to_bytes(size, self.machine.byteorder)
         self.set("dumppcb", bytes(saved))
-        if self.plan.trapframe:
-            self._fill_ddb_regs(at)
 
     def _fill_ddb_regs(self, frames: dict[str, int]) -> None:
         """Save the registers at the trap that entered ddb (struct trapframe)."""
@@ -388,7 +431,7 @@ class SampleMachine:
             self.poke(va + 2 * w.long_bytes, w.long(self.kernel.va(output)) + name.encode())
         for i in range(15, 40):
             if i % 9 != 5:
-                self.poke(heap + i * PAGE + 0x40 * i, LEFTOVERS[i % len(LEFTOVERS)].encode())
+                self.poke(heap + i * self.page + 0x40 * i % (self.page // 2), LEFTOVERS[i % len(LEFTOVERS)].encode())
 
     def _link(self, head: str, nodes: list[int]) -> None:
         """Make a tail queue of them: each begins with the next one's address, and where the last one's points to it."""

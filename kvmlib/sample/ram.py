@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kvmlib.kcore import RamSeg
 
-PAGE = 4096
-
 
 def noise(seed: str, n: int) -> bytes:
     """Return `n` bytes that look random and are the same each time."""
@@ -45,13 +43,16 @@ class Ram:
 class Frames:
     """Page frames of RAM that nobody uses yet."""
 
-    def __init__(self, segments: Iterable[RamSeg], used: Iterable[tuple[int, int]]) -> None:
-        """Take all frames of `segments` except those in the (pa, bytes) ranges `used`."""
-        taken = {pa for start, size in used for pa in range(start - start % PAGE, start + size, PAGE)}
-        self._free = [pa for s in segments for pa in range(s.start, s.start + s.size, PAGE) if pa not in taken]
+    def __init__(self, segments: Iterable[RamSeg], used: Iterable[tuple[int, int]], page: int) -> None:
+        """Take all frames of `segments`, of `page` bytes, except those in the (pa, bytes) ranges `used`."""
+        self._page = page
+        taken = {pa for start, size in used for pa in range(start - start % page, start + size, page)}
+        self._free = [pa for s in segments for pa in range(s.start, s.start + s.size, page) if pa not in taken]
         # Page 0 is never given out: a page table there would look like a mistake.
         self._free = [pa for pa in self._free if pa]
         self._turn = 0
+        #: What is left of the frame that small tables are put into: (pa, end).
+        self._shared = (0, 0)
         #: Those that were given out.
         self.given: set[int] = set()
 
@@ -62,11 +63,17 @@ class Frames:
         self.given.add(pa)
         return pa
 
+    def take(self, pa: int) -> int:
+        """Return this frame: what is mapped without tables has no choice. ValueError if it isn't free."""
+        self._free.remove(pa)
+        self.given.add(pa)
+        return pa
+
     def run(self, n: int) -> int:
         """Return the lowest `n` bytes of frames in a row, aligned to `n`."""
         free = set(self._free)
         for pa in self._free:
-            frames = range(pa, pa + n, PAGE)
+            frames = range(pa, pa + n, self._page)
             if pa % n == 0 and free.issuperset(frames):
                 self._free = [f for f in self._free if f not in frames]
                 self.given.update(frames)
@@ -75,4 +82,11 @@ class Frames:
 
     def alloc(self, n: int) -> int:
         """Return room for a page table of `n` bytes."""
-        return self.one() if n == PAGE else self.run(n)
+        if n >= self._page:
+            return self.one() if n == self._page else self.run(n)
+        at = -(-self._shared[0] // n) * n
+        if at + n > self._shared[1]:
+            at = self.one()
+            self._shared = at, at + self._page
+        self._shared = at + n, self._shared[1]
+        return at

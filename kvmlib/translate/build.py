@@ -5,19 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from kvmlib.translate.radix import Level, Page, Paging, Pointer, address
+
 if TYPE_CHECKING:
     from kvmlib.kcore import ByteOrder
-    from kvmlib.translate.radix import Level, Paging
 
 #: ``alloc(n)``: the physical address of `n` bytes for a table, aligned to `n`.
 Alloc = Callable[[int], int]
 
 
 class Tables(NamedTuple):
-    """Finished page tables: the root's physical address, and each table's address and bytes."""
+    """Finished page tables.
+
+    Attributes:
+        root: the top table's physical address.
+        pages: each table's physical address and bytes.
+        cpu: tables that lie in the dump's CPU data and not in memory (segment maps), as a port's `SamplePlan` lays
+            them out there.
+    """
 
     root: int
     pages: dict[int, bytes]
+    cpu: bytes = b""
 
 
 class TableBuilder:
@@ -28,7 +37,7 @@ class TableBuilder:
     """
 
     def __init__(self, paging: Paging, order: ByteOrder, alloc: Alloc, table_bits: int = 0) -> None:
-        """Start with an empty root table; `table_bits` are set in entries that point to a table, besides `valid`."""
+        """Start with an empty root table; `table_bits` are further bits of entries that point to a table."""
         self.paging = paging
         self.order = order
         self._alloc = alloc
@@ -40,13 +49,14 @@ class TableBuilder:
 
     def map(self, va: int, pa: int, size: int, bits: int = 0, shift: int | None = None) -> None:
         """Map `size` bytes at `va` to `pa` in pages of 1 << `shift` bytes, the smallest by default, with these bits."""
-        depth = self._depth(self.paging.levels[-1].shift if shift is None else shift)
+        depth, kind = self._page_kind(shift)
         level = self.paging.levels[depth]
-        page = 1 << level.shift
+        page, each = 1 << (kind.shift or level.shift), 1 << level.shift
         if va % page or pa % page or size % page:
             raise ValueError(f"va {va:#x}, pa {pa:#x} and size {size:#x} must be multiples of {page:#x}")
         for at in range(0, size, page):
-            self._put(depth, va + at, self._page_entry(level, pa + at, bits))
+            for copy in range(0, page, each):
+                self._put(depth, va + at + copy, self._entry(level, kind, pa + at, bits))
 
     def put(self, va: int, shift: int, entry: int) -> None:
         """Write `entry` as it is where `va` selects it in a table of the level with that shift: for odd cases."""
@@ -80,36 +90,48 @@ class TableBuilder:
                 return depth
         raise ValueError(f"{self.paging.name}: no level has entries for {1 << shift:#x} bytes")
 
-    def _page_entry(self, level: Level, pa: int, bits: int) -> int:
-        if level.page_frame is None:
-            raise ValueError(f"an entry of the {level.name} can't map a page")
-        if pa & ~level.page_frame:
+    def _page_kind(self, shift: int | None) -> tuple[int, Page]:
+        """Return the depth and kind of the entries for pages of that size."""
+        if shift is None:
+            shift = self.paging.levels[-1].shift
+        for depth, level in enumerate(self.paging.levels):
+            if (kind := level.page(shift)) is not None:
+                return depth, kind
+        raise ValueError(f"{self.paging.name}: no entry maps a page of {1 << shift:#x} bytes")
+
+    def _entry(self, level: Level, kind: Page | Pointer, pa: int, bits: int) -> int:
+        """Return an entry of that kind that holds `pa` and these bits."""
+        field = pa >> kind.left if kind.left >= 0 else pa << -kind.left
+        if field & ~kind.frame or address(field, kind) != pa:
             raise ValueError(f"pa {pa:#x} doesn't fit in an entry of the {level.name}")
-        entry = pa | bits | self.paging.valid
-        if not level.maps_page(entry):
-            entry |= level.page_bit
+        entry = field | bits | kind.value
+        if level.kind(entry) is not kind:
+            raise ValueError(f"{entry:#x} isn't such an entry of the {level.name}: its bits say something else")
         return entry
 
     def _table_entry(self, level: Level, pa: int) -> int:
-        if level.next_frame is None or pa & ~level.next_frame:
-            raise ValueError(f"an entry of the {level.name} can't point to a table at pa {pa:#x}")
-        return pa | self._table_bits | self.paging.valid
+        kind = level.pointer
+        if kind is None:
+            raise ValueError(f"an entry of the {level.name} can't point to a table")
+        return self._entry(level, kind, pa, self._table_bits)
 
     def _table(self, depth: int, va: int) -> tuple[int, list[int]]:
         """Return the table of that depth that `va` goes through, with those above it."""
         level = self.paging.levels[depth]
         key = (depth, (va & self._low) >> level.shift + level.bits)
         if key not in self._tables:
-            pa = self._alloc(self.paging.entry_bytes << level.bits)
+            pa = self._alloc(self.paging.entry_bytes * level.count)
             if depth:
                 self._put(depth - 1, va, self._table_entry(self.paging.levels[depth - 1], pa))
-            self._tables[key] = pa, [0] * (1 << level.bits)
+            self._tables[key] = pa, [0] * level.count
         return self._tables[key]
 
     def _put(self, depth: int, va: int, entry: int) -> None:
         level = self.paging.levels[depth]
         index = va >> level.shift & (1 << level.bits) - 1
         entries = self._table(depth, va)[1]
+        if index >= len(entries):
+            raise ValueError(f"the {level.name} has {len(entries)} entries, va {va:#x} would need one more")
         if entries[index]:
             raise ValueError(f"entry {index} of the {level.name} for va {va:#x} is used already")
         entries[index] = entry

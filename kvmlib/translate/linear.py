@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import bisect
 import functools
-from collections.abc import Iterator
-from dataclasses import dataclass
+import heapq
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
+from kvmlib.errors import TranslationError
 from kvmlib.translate import Mapping, Step, Translator
 from kvmlib.translate.radix import Radix
 
@@ -14,7 +18,12 @@ from kvmlib.translate.radix import Radix
 class Window:
     """A direct map: va in [start, stop) is pa `pa` + va - start.
 
-    `unit` is how many bytes kvatop calls contiguous at a time (libkvm answers page by page), None for the whole window.
+    Attributes:
+        name: what the manual or the kernel calls it.
+        start, stop: virtual addresses.
+        pa: where `start` lies.
+        unit: how many bytes kvatop calls contiguous at a time (libkvm answers page by page), None for all that follow.
+        flags: what is special about it, such as ``uncached``.
     """
 
     name: str
@@ -22,6 +31,7 @@ class Window:
     stop: int
     pa: int
     unit: int | None = None
+    flags: tuple[str, ...] = ()
 
     def kvatop(self, va: int) -> tuple[int, int]:
         """Translate an address that lies in the window."""
@@ -29,6 +39,116 @@ class Window:
         if self.unit is not None:
             left = min(left, self.unit - va % self.unit)
         return self.pa + va - self.start, left
+
+    def step(self, va: int, note: str = "") -> Step:
+        """Return the one step that such a translation takes."""
+        pa = self.kvatop(va)[0]
+        note = note or f"{self.name} is mapped directly: va {va:#x} is pa {pa:#x}"
+        return Step(self.name, None, None, None, None, None, self.flags, "window", pa, 0, 0, note)
+
+
+def wrapping(window: Window, bits: int) -> list[Window]:
+    """Cut a window in two where its physical addresses wrap around at 1 << `bits`, as C's arithmetic does."""
+    top = 1 << bits
+    pa = window.pa % top
+    edge = window.start + top - pa
+    if edge >= window.stop:
+        return [replace(window, pa=pa)]
+    return [replace(window, pa=pa, stop=edge), replace(window, pa=0, start=edge)]
+
+
+@dataclass(frozen=True, slots=True)
+class Via:
+    """Addresses in [start, stop) are translated by `translator`."""
+
+    start: int
+    stop: int
+    translator: Translator
+
+
+class Regions(Translator):
+    """An address space in parts: windows, and ranges with page tables. Where parts overlap, the first one counts."""
+
+    def __init__(self, name: str, bits: int, parts: Sequence[Window | Via], otherwise: str) -> None:
+        """Translate by `parts`; `otherwise` says why an address in none of them can't be, with ``{va}`` for it."""
+        self.name = name
+        self.bits = bits
+        self.otherwise = otherwise
+        self._pieces = _first_wins(parts, 1 << bits)
+        self._starts = [start for start, _, _ in self._pieces]
+
+    def _part(self, va: int) -> tuple[int, Window | Via] | None:
+        """Return where the part that `va` lies in ends or is covered by another one, and the part."""
+        i = bisect.bisect_right(self._starts, va) - 1
+        if i >= 0 and va < self._pieces[i][1]:
+            return self._pieces[i][1], self._pieces[i][2]
+        return None
+
+    def _nowhere(self, va: int) -> str:
+        if not 0 <= va < 1 << self.bits:
+            return f"va {va:#x} does not fit in {self.bits} bits"
+        return f"va {va:#x} cannot be translated: {self.otherwise.format(va=va)}"
+
+    def kvatop(self, va: int) -> tuple[int, int]:
+        """Translate by the part that `va` lies in."""
+        found = self._part(va)
+        if found is None:
+            i = bisect.bisect_right(self._starts, va)
+            stop = self._starts[i] if i < len(self._starts) else 1 << self.bits
+            raise TranslationError(self._nowhere(va), va, max(1, stop - va))
+        stop, part = found
+        if isinstance(part, Window):
+            pa, n = part.kvatop(va)
+        else:
+            try:
+                pa, n = part.translator.kvatop(va)
+            except TranslationError as e:
+                if e.size > stop - va:
+                    raise TranslationError(str(e), va, stop - va) from e
+                raise
+        return pa, min(n, stop - va)
+
+    def walk(self, va: int) -> list[Step]:
+        """Return the steps of the part that `va` lies in."""
+        found = self._part(va)
+        if found is None:
+            note = self._nowhere(va)
+            return [Step("virtual address", None, None, None, None, None, (), "outside", None, 0, 0, note)]
+        part = found[1]
+        return [part.step(va)] if isinstance(part, Window) else part.translator.walk(va)
+
+    def ranges(self, start: int, stop: int) -> Iterator[Mapping]:
+        """Yield the windows and what the other parts map."""
+        for first, end, part in self._pieces:
+            low, high = max(first, start), min(end, stop)
+            if low >= high:
+                continue
+            if isinstance(part, Window):
+                yield Mapping(low, part.pa + low - part.start, high - low, part.flags)
+            else:
+                yield from part.translator.ranges(low, high)
+
+
+def _first_wins(parts: Sequence[Window | Via], top: int) -> list[tuple[int, int, Window | Via]]:
+    """Cut parts that overlap so that each address belongs to the first one in `parts`; the result is sorted."""
+    kept = [(p.start, min(p.stop, top), p) for p in parts if p.start < min(p.stop, top)]
+    edges = sorted({edge for start, stop, _ in kept for edge in (start, stop)})
+    waiting = sorted(range(len(kept)), key=lambda i: kept[i][0], reverse=True)
+    live: list[int] = []
+    pieces: list[tuple[int, int, Window | Via]] = []
+    for left, right in pairwise(edges):
+        while waiting and kept[waiting[-1]][0] <= left:
+            heapq.heappush(live, waiting.pop())
+        while live and kept[live[0]][1] <= left:
+            heapq.heappop(live)
+        if not live:
+            continue
+        part = kept[live[0]][2]
+        if pieces and pieces[-1][1] == left and pieces[-1][2] is part:
+            pieces[-1] = pieces[-1][0], right, part
+        else:
+            pieces.append((left, right, part))
+    return pieces
 
 
 class AssumedWindow(Translator):
@@ -69,7 +189,7 @@ class AssumedWindow(Translator):
             note = (
                 f"no page table says so, but this system has {self.window.name} here: va {va:#x} is taken as pa {pa:#x}"
             )
-            steps.append(Step(self.window.name, None, None, None, None, None, ("assumed",), "window", pa, 0, 0, note))
+            steps.append(self.window.step(va, note))
         return steps
 
     def ranges(self, start: int, stop: int) -> Iterator[Mapping]:
@@ -81,5 +201,5 @@ class AssumedWindow(Translator):
         low, high = max(start, w.start), min(stop, w.stop)
         yield from self.tables.ranges(start, min(stop, w.start))
         if low < high:
-            yield Mapping(low, w.pa + low - w.start, high - low, ("assumed",))
+            yield Mapping(low, w.pa + low - w.start, high - low, w.flags)
         yield from self.tables.ranges(max(start, w.stop), stop)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Iterator, Mapping as MappingType
+from collections.abc import Callable, Iterator, Mapping as MappingType
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kvmlib.errors import NotInDumpError, TranslationError, TruncatedError
-from kvmlib.translate import Mapping, ReadPhysical, Step, Translator
+from kvmlib.translate import Mapping, Outcome, ReadPhysical, Step, Translator
 
 if TYPE_CHECKING:
     from kvmlib.kcore import ByteOrder
@@ -25,6 +25,49 @@ _PAGE = 4096
 _TYPECODE = {4: "I", 8: "Q"}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """An entry that maps memory.
+
+    Attributes:
+        mask, value: an entry is one of these when ``entry & mask == value``.
+        frame: mask of the bits that hold the page's address.
+        left: how far these bits are shifted left to make it; negative: right.
+        shift: the page has 1 << `shift` bytes; None where it is as large as what the entry stands for. A larger page
+            stands in several entries, all alike (ARM's large pages).
+    """
+
+    mask: int
+    value: int
+    frame: int
+    left: int = 0
+    shift: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pointer:
+    """An entry that points to another table.
+
+    Attributes:
+        mask, value, frame, left: as in `Page`.
+        below: the form of that table; None for the next one in `Paging.levels`.
+    """
+
+    mask: int
+    value: int
+    frame: int
+    left: int = 0
+    below: Level | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hole:
+    """An entry that maps nothing, though what follows in `Level.entries` would take it for something."""
+
+    mask: int
+    value: int
+
+
 @dataclass(frozen=True, slots=True)
 class Level:
     """One level of tables.
@@ -33,28 +76,51 @@ class Level:
         name: what the manual calls the table.
         shift: lowest va bit of the index.
         bits: how many va bits make the index; the table has 2**bits entries.
-        next_frame: mask of the next table's address in an entry; None at the last level.
-        page_frame: mask of the page's address in an entry that maps a page; None where no page can be mapped.
-        page_bit: the bits that make an entry map a page where both are possible.
-        flags: names of bits that mean something else at this level than in the other tables.
+        entries: what an entry can be, the first that fits counts; one that fits none is invalid.
         unreadable, invalid: libkvm's words for the two failures, so that people find old mailing-list threads.
+        flags: names of bits that mean something else at this level than in the other tables.
+        own_flags: the names of all bits at this level, where the others' don't matter.
+        words: names the flags of an entry where they are no single bits.
+        size: entries that the table has, where they are fewer than 2**bits.
     """
 
     name: str
     shift: int
     bits: int
-    next_frame: int | None
-    page_frame: int | None
+    entries: tuple[Page | Pointer | Hole, ...]
     unreadable: str
     invalid: str
-    page_bit: int = 0
     flags: MappingType[int, str] = field(default_factory=dict)
+    own_flags: MappingType[int, str] | None = None
+    words: Callable[[int], tuple[str, ...]] | None = None
+    size: int | None = None
 
-    def maps_page(self, entry: int) -> bool:
-        """Tell whether a valid entry maps a page rather than pointing to a table."""
-        if self.page_frame is None:
-            return False
-        return self.next_frame is None or bool(entry & self.page_bit)
+    def kind(self, entry: int) -> Page | Pointer | None:
+        """Return what `entry` is, None when it is invalid."""
+        for kind in self.entries:
+            if entry & kind.mask == kind.value:
+                return None if isinstance(kind, Hole) else kind
+        return None
+
+    @property
+    def count(self) -> int:
+        """Entries in a table."""
+        return 1 << self.bits if self.size is None else self.size
+
+    def page(self, shift: int | None = None) -> Page | None:
+        """Return the kind of entry that maps a page of 1 << `shift` bytes, by default of what an entry stands for."""
+        wanted = self.shift if shift is None else shift
+        return next((k for k in self.entries if isinstance(k, Page) and (k.shift or self.shift) == wanted), None)
+
+    @property
+    def pointer(self) -> Pointer | None:
+        """The first kind of entry that points to another table."""
+        return next((k for k in self.entries if isinstance(k, Pointer)), None)
+
+
+def address(entry: int, kind: Page | Pointer) -> int:
+    """Return the physical address in an entry of that kind."""
+    return (entry & kind.frame) << kind.left if kind.left >= 0 else (entry & kind.frame) >> -kind.left
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,25 +130,32 @@ class Paging:
     Attributes:
         name: one line for a person.
         entry_bytes: 4 or 8.
-        valid: bits that must be set in an entry.
         levels: from the root down.
         flags: bit number -> the bit's name in the CPU's manual or in the kernel's headers.
         protection: mask of the flag bits that concern protection and caching, shown for mapped ranges.
         va_bits: 32 or 64: width of an address.
-        canonical_bits: with 64, how many low bits count; the others must repeat the highest of them.
+        canonical_bits: how many low bits count, where not all do.
+        base: where the addresses lie that these tables are for, a multiple of 1 << canonical_bits: only they are
+            translated. None: of the bits above canonical_bits, all must repeat the highest of those that count.
+        alias: bits above canonical_bits are ignored: each address has others that mean the same.
     """
 
     name: str
     entry_bytes: int
-    valid: int
     levels: tuple[Level, ...]
     flags: MappingType[int, str]
     protection: int
     va_bits: int
     canonical_bits: int
+    base: int | None = None
+    alias: bool = False
 
     def flag_names(self, level: Level, entry: int) -> tuple[str, ...]:
         """Name the bits that are set in an entry of a table of that level."""
+        if level.words is not None:
+            return level.words(entry)
+        if level.own_flags is not None:
+            return tuple(name for bit, name in level.own_flags.items() if entry >> bit & 1)
         return tuple(level.flags.get(bit, name) for bit, name in self.flags.items() if entry >> bit & 1)
 
 
@@ -99,7 +172,7 @@ class Radix(Translator):
         self._order = order
         self._swap = order != sys.byteorder
         self._tables: dict[int, array[int]] = {}
-        self._names: dict[tuple[int, int], tuple[str, ...]] = {}
+        self._names: dict[tuple[str, int], tuple[str, ...]] = {}
         last = paging.levels[-1]
         self._span = last.shift + last.bits
         self._page = 1 << last.shift
@@ -108,31 +181,51 @@ class Radix(Translator):
         self._top = 1 << paging.va_bits
         #: Last-level tables by the va bits above them: the short cut that makes kvatop two look-ups.
         self._leaves: dict[int, array[int]] = {}
+        leaf = last.entries[0]
+        one_kind = len(last.entries) == 1 and isinstance(leaf, Page) and leaf.shift is None and last.size is None
+        straight = all(k.below is None for lv in paging.levels for k in lv.entries if isinstance(k, Pointer))
+        self._short_cut = leaf if one_kind and straight and isinstance(leaf, Page) else None
 
     # -- addresses ---------------------------------------------------------------------------------------------------
 
     def _outside(self, va: int) -> tuple[str, int] | None:
         """Say why `va` can't be an address of this machine, and how far that goes; None if it can."""
+        p = self.paging
         if not 0 <= va < self._top:
             return f"va {va:#x} does not fit in {self.bits} bits", 1
-        if self._low + 1 < self._top and self._half <= va < self._top - self._half:
-            n = self.paging.canonical_bits
+        if p.alias or self._low + 1 == self._top:
+            return None
+        if p.base is not None:
+            if p.base <= va <= p.base + self._low:
+                return None
+            gap = p.base - va if va < p.base else self._top - va
+            return f"va {va:#x} is none of these tables': they are for {p.base:#x} to {p.base + self._low:#x}", gap
+        if self._half <= va < self._top - self._half:
+            n = p.canonical_bits
             return (
                 f"va {va:#x} is not canonical: bits {n - 1} to {self.bits - 1} must be equal",
                 self._top - self._half - va,
             )
         return None
 
+    def _lift(self, va: int) -> int:
+        """Return the address that a table's low va bits stand for."""
+        if self.paging.base is not None:
+            return self.paging.base + va
+        if self._low + 1 < self._top and not self.paging.alias and va & self._half:
+            return va + self._top - self._low - 1
+        return va
+
     # -- tables ------------------------------------------------------------------------------------------------------
 
     def _table(self, level: Level, pa: int) -> array[int]:
         """Return the whole table at `pa`, decoded."""
         table = self._tables.get(pa)
-        if table is None or len(table) != 1 << level.bits:
+        if table is None or len(table) != level.count:
             if len(self._tables) >= _KEPT:
                 self._tables.clear()
                 self._leaves.clear()
-            table = self._tables[pa] = self._decode(self._read(pa, self.paging.entry_bytes << level.bits))
+            table = self._tables[pa] = self._decode(self._read(pa, self.paging.entry_bytes * level.count))
         return table
 
     def _decode(self, data: bytes) -> array[int]:
@@ -155,41 +248,61 @@ class Radix(Translator):
         """Return (pa, bytes left in the page)."""
         leaf = self._leaves.get(va >> self._span)
         if leaf is not None:
-            level = self.paging.levels[-1]
+            level, kind = self.paging.levels[-1], self._short_cut
             entry = leaf[va >> level.shift & (1 << level.bits) - 1]
-            if entry & self.paging.valid == self.paging.valid:
+            if entry & kind.mask == kind.value:  # type: ignore[union-attr]
                 offset = va & self._page - 1
-                return (entry & level.page_frame) | offset, self._page - offset  # type: ignore[operator]
+                return address(entry, kind) + offset, self._page - offset  # type: ignore[arg-type]
         return self._descend(va)
 
     def _descend(self, va: int) -> tuple[int, int]:
         outside = self._outside(va)
         if outside:
             raise TranslationError(outside[0], va, outside[1])
-        pa = self.root
-        valid = self.paging.valid
-        for level in self.paging.levels:
+        pa, level, depth = self.root, self.paging.levels[0], 0
+        while True:
             index = va >> level.shift & (1 << level.bits) - 1
+            offset = va & (1 << level.shift) - 1
+            if index >= level.count:
+                raise TranslationError(
+                    self._behind(level, va, pa, index), va, ((1 << level.bits) - index << level.shift) - offset
+                )
             try:
                 entry = self._entry(level, pa, index)
             except (NotInDumpError, TruncatedError) as e:
                 # Only as far as entries are known to be missing: other parts of the table may be there.
                 each = self.paging.entry_bytes
                 gap = e.size if isinstance(e, NotInDumpError) else _PAGE - (pa + each * index) % _PAGE
-                missing = max(1, min(gap // each, (1 << level.bits) - index))
-                size = (missing << level.shift) - (va & (1 << level.shift) - 1)
-                raise TranslationError(self._unreadable(level, va, pa, e), va, size) from e
-            offset = va & (1 << level.shift) - 1
-            if entry & valid != valid:
+                missing = max(1, min(gap // each, level.count - index))
+                raise TranslationError(self._unreadable(level, va, pa, e), va, (missing << level.shift) - offset) from e
+            kind = level.kind(entry)
+            if kind is None:
                 raise TranslationError(self._invalid(level, va, pa, index, entry), va, (1 << level.shift) - offset)
-            if level.maps_page(entry):
-                if level.next_frame is None and (table := self._tables.get(pa)) is not None:
+            if isinstance(kind, Page):
+                if self._short_cut is kind and (table := self._tables.get(pa)) is not None:
                     self._leaves[va >> self._span] = table
-                assert level.page_frame is not None
-                return (entry & level.page_frame) + offset, (1 << level.shift) - offset
-            assert level.next_frame is not None
-            pa = entry & level.next_frame
-        raise AssertionError("the last level maps pages")
+                return self._in_page(level, kind, pa, va, entry)
+            pa = address(entry, kind)
+            depth += 1
+            level = kind.below or self.paging.levels[depth]
+
+    def _in_page(self, level: Level, kind: Page, table: int, va: int, entry: int) -> tuple[int, int]:
+        """Return (pa, bytes left) of `va` in the page that `entry` of the table at `table` maps."""
+        own = (1 << level.shift) - (va & (1 << level.shift) - 1)
+        if kind.shift is None or kind.shift == level.shift:
+            return address(entry, kind) + (va & (1 << level.shift) - 1), own
+        offset = va & (1 << kind.shift) - 1
+        # A large page stands in several entries. Where one of them differs, the page ends there.
+        index = va >> level.shift & (1 << level.bits) - 1
+        last = (va - offset + (1 << kind.shift) - 1) >> level.shift & (1 << level.bits) - 1
+        for i in range(index + 1, last + 1):
+            try:
+                if i >= level.count or self._entry(level, table, i) != entry:
+                    break
+            except (NotInDumpError, TruncatedError):
+                break
+            own += 1 << level.shift
+        return address(entry, kind) + offset, min(own, (1 << kind.shift) - offset)
 
     def _unreadable(self, level: Level, va: int, pa: int, why: NotInDumpError | TruncatedError) -> str:
         where = "which is not in the dump"
@@ -202,81 +315,92 @@ class Radix(Translator):
         what = level.invalid.format(va=va)
         return f"va {va:#x} is not mapped: {what}, entry {index} of the {level.name} at pa {pa:#x} is {entry:#x}"
 
+    def _behind(self, level: Level, va: int, pa: int, index: int) -> str:
+        what = level.invalid.format(va=va)
+        return (
+            f"va {va:#x} is not mapped: {what}, the {level.name} at pa {pa:#x} has {level.count} entries, not {index}"
+        )
+
     def walk(self, va: int) -> list[Step]:
         """Return each level's step."""
         outside = self._outside(va)
         if outside:
             return [Step("virtual address", None, None, None, None, None, (), "outside", None, 0, 0, outside[0])]
         steps: list[Step] = []
-        pa = self.root
-        for level in self.paging.levels:
-            step = self._step(level, pa, va)
+        pa, level = self.root, self.paging.levels[0]
+        while True:
+            step, kind = self._step(level, pa, va)
             steps.append(step)
-            if step.outcome != "next" or step.pa is None:
-                break
-            pa = step.pa
-        return steps
+            if not isinstance(kind, Pointer) or step.pa is None:
+                return steps
+            pa, level = step.pa, kind.below or self.paging.levels[len(steps)]
 
-    def _step(self, level: Level, pa: int, va: int) -> Step:
+    def _step(self, level: Level, pa: int, va: int) -> tuple[Step, Page | Pointer | None]:
         index = va >> level.shift & (1 << level.bits) - 1
         entry_pa = pa + self.paging.entry_bytes * index
 
-        def step(entry: int | None, outcome: str, to: int | None, note: str) -> Step:
+        def step(entry: int | None, outcome: Outcome, to: int | None, note: str) -> Step:
             flags = self.paging.flag_names(level, entry) if entry is not None else ()
-            return Step(level.name, pa, index, entry_pa, None, entry, flags, outcome, to, level.shift, level.bits, note)  # type: ignore[arg-type]
+            return Step(level.name, pa, index, entry_pa, None, entry, flags, outcome, to, level.shift, level.bits, note)
 
+        if index >= level.count:
+            return step(None, "invalid", None, self._behind(level, va, pa, index)), None
         try:
             entry = self._entry(level, pa, index)
         except (NotInDumpError, TruncatedError) as e:
-            return step(None, "unreadable", None, self._unreadable(level, va, pa, e))
-        if entry & self.paging.valid != self.paging.valid:
-            return step(entry, "invalid", None, self._invalid(level, va, pa, index, entry))
-        if level.maps_page(entry):
-            assert level.page_frame is not None
-            to = (entry & level.page_frame) + (va & (1 << level.shift) - 1)
-            return step(entry, "page", to, f"maps a page of {_size(1 << level.shift)}: va {va:#x} is pa {to:#x}")
-        assert level.next_frame is not None
-        to = entry & level.next_frame
-        return step(entry, "next", to, f"the next table is at pa {to:#x}")
+            return step(None, "unreadable", None, self._unreadable(level, va, pa, e)), None
+        kind = level.kind(entry)
+        if kind is None:
+            return step(entry, "invalid", None, self._invalid(level, va, pa, index, entry)), None
+        if isinstance(kind, Page):
+            shift = level.shift if kind.shift is None else kind.shift
+            to = address(entry, kind) + (va & (1 << shift) - 1)
+            return step(entry, "page", to, f"maps a page of {_size(1 << shift)}: va {va:#x} is pa {to:#x}"), kind
+        to = address(entry, kind)
+        return step(entry, "next", to, f"the next table is at pa {to:#x}"), kind
 
     # -- all addresses -----------------------------------------------------------------------------------------------
 
     def ranges(self, start: int, stop: int) -> Iterator[Mapping]:
         """Yield every mapped page in [start, stop), cut at its ends."""
-        for m in self._pages(0, self.root, 0, start, stop):
+        first = self.paging.levels[0]
+        for m in self._pages(first, 0, self.root, 0, start, stop):
             if start <= m.va and m.va + m.size <= stop:
                 yield m
             elif (low := max(start, m.va)) < (high := min(stop, m.va + m.size)):
                 yield Mapping(low, m.pa + low - m.va, high - low, m.flags)
 
-    def _pages(self, depth: int, pa: int, base: int, start: int, stop: int) -> Iterator[Mapping]:
-        level = self.paging.levels[depth]
-        valid, shift, page_frame, next_frame = self.paging.valid, level.shift, level.page_frame, level.next_frame
-        protection = self.paging.protection
+    def _pages(self, level: Level, depth: int, pa: int, base: int, start: int, stop: int) -> Iterator[Mapping]:
+        shift, protection = level.shift, self.paging.protection
         size = 1 << shift
         for index, entry in self._present(level, pa):
-            if entry & valid != valid:
+            kind = level.kind(entry)
+            if kind is None:
                 continue
             va = base + (index << shift)
-            if depth == 0 and self._low + 1 < self._top and va & self._half:
-                va += self._top - self._low - 1
+            if depth == 0:
+                va = self._lift(va)
             if va + size <= start or va >= stop:
                 continue
-            if page_frame is not None and (next_frame is None or entry & level.page_bit):
+            if isinstance(kind, Page):
                 bits = entry & protection
-                flags = self._names.get((depth, bits))
+                flags = self._names.get((level.name, bits))
                 if flags is None:
-                    flags = self._names[depth, bits] = self.paging.flag_names(level, bits)
-                yield Mapping(va, entry & page_frame, size, flags)
+                    flags = self._names[level.name, bits] = self.paging.flag_names(level, bits)
+                to = address(entry, kind)
+                if kind.shift is not None:
+                    to += va & (1 << kind.shift) - 1
+                yield Mapping(va, to, size, flags)
             else:
-                yield from self._pages(depth + 1, entry & next_frame, va, start, stop)  # type: ignore[operator]
+                below = kind.below or self.paging.levels[depth + 1]
+                yield from self._pages(below, depth + 1, address(entry, kind), va, start, stop)
 
     def _present(self, level: Level, pa: int) -> Iterator[tuple[int, int]]:
         """Yield the entries of a table that are in the dump."""
         try:
             yield from enumerate(self._table(level, pa))
         except (NotInDumpError, TruncatedError):
-            for index in range(1 << level.bits):
+            for index in range(level.count):
                 try:
                     yield index, self._entry(level, pa, index)
                 except (NotInDumpError, TruncatedError):

@@ -12,7 +12,7 @@ from kvmlib.kcore import ByteOrder
 from kvmlib.ports.x86_paging import AMD64, i386, i386_pae
 from kvmlib.translate import Mapping
 from kvmlib.translate.build import TableBuilder
-from kvmlib.translate.radix import Level, Paging, Radix
+from kvmlib.translate.radix import Level, Page, Paging, Pointer, Radix
 
 WORDS = ("could not read", "invalid")
 I386 = i386(WORDS, WORDS)
@@ -59,11 +59,19 @@ def synthetic(entry_bytes: int, va_bits: int, page_shift: int, bits: list[int], 
     shift = page_shift
     for i, width in enumerate(bits):
         page_frame = frame & ~((1 << shift) - 1) & ((1 << 8 * entry_bytes) - 1)
-        levels.insert(
-            0, Level(f"level {i}", shift, width, frame if i else None, page_frame, "no read", "no entry", 0x40)
-        )
+        page = 0x40 if i else 0
+        kinds: tuple[Page | Pointer, ...] = (Page(mask=valid | page, value=valid | page, frame=page_frame),)
+        if i:
+            kinds += (Pointer(mask=valid, value=valid, frame=frame),)
+        levels.insert(0, Level(f"level {i}", shift, width, kinds, "no read", "no entry"))
         shift += width
-    return Paging("synthetic", entry_bytes, valid, tuple(levels), {1: "RW"}, 2, va_bits, min(shift, va_bits))
+    return Paging("synthetic", entry_bytes, tuple(levels), {1: "RW"}, 2, va_bits, min(shift, va_bits))
+
+
+def page_frame(level: Level) -> int:
+    kind = level.page()
+    assert kind is not None
+    return kind.frame
 
 
 @st.composite
@@ -84,18 +92,17 @@ def spaces(draw: st.DrawFn) -> tuple[Paging, ByteOrder, list[Range]]:
     top = 1 << paging.canonical_bits
     ranges: list[Range] = []
     for _ in range(draw(st.integers(1, 12))):
-        level = draw(st.sampled_from([lv for lv in paging.levels if lv.page_frame is not None]))
+        level = draw(st.sampled_from([lv for lv in paging.levels if lv.page() is not None]))
         page = 1 << level.shift
         last = top // page - 1
         number = draw(st.one_of(st.integers(0, 3), st.integers(0, last), st.integers(max(0, last - 3), last)))
         size = page * min(draw(st.integers(1, 4)), last - number + 1)
-        assert level.page_frame is not None
-        pa = draw(st.integers(0, 200)) * page & level.page_frame
+        pa = draw(st.integers(0, 200)) * page & page_frame(level)
         low = number * page
         if low >= top // 2 and paging.canonical_bits < paging.va_bits:
             low += (1 << paging.va_bits) - top
         crosses = low < top // 2 < low + size and paging.canonical_bits < paging.va_bits
-        fits = (pa + size - 1) & ~(level.page_frame | page - 1) == 0
+        fits = (pa + size - 1) & ~(page_frame(level) | page - 1) == 0
         if fits and not crosses and all(low + size <= r.va or r.va + r.size <= low for r in ranges):
             ranges.append(Range(low, pa, size, level.shift))
     return paging, draw(st.sampled_from(["little", "big"])), sorted(ranges)
