@@ -77,7 +77,8 @@ def parser() -> argparse.ArgumentParser:
     c = command("sample", "make a sample dump and its kernel", dump=False)
     c.add_argument("machine_name", metavar="MACHINE", help="os/arch[-variant], or all")
     c.add_argument("directory", metavar="DIRECTORY")
-    command("machines", "list the machines whose dumps can be read", dump=False)
+    c = command("machines", "list the machines whose dumps can be read, with what libkvm does there", dump=False)
+    c.add_argument("--markdown", action="store_true", help="as a Markdown table, as in the documentation")
     return p
 
 

@@ -22,12 +22,6 @@ _FUNCTION_MAX = 1 << 15
 #: What panic(9) is at most, where its symbol has no size.
 _PANIC_MAX = 1 << 10
 
-#: struct pcb of older kernels, to be tried where the registers at today's offsets can't be any. OpenBSD/i386 began it
-#: with a struct i386tss until it stopped switching tasks in hardware (machine/pcb.h, machine/tss.h).
-_OLDER: Mapping[str, tuple[Pcb, ...]] = {
-    "openbsd/i386": (Pcb(104, {"cr3": (0x1C, 4), "esp": (0x38, 4), "ebp": (0x3C, 4)}, sp="esp", fp="ebp"),),
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -78,7 +72,7 @@ def panic_registers(kd: Kvm) -> list[Register]:
     """
     saved = _saved(kd)
     pcb, machine = saved.pcb, machine_of(kd)
-    roles = {pcb.sp: "stack pointer when the dump began", pcb.fp: "frame pointer when the dump began"}
+    roles = {pcb.fp: "frame pointer when the dump began", pcb.sp: "stack pointer when the dump began"}
     found = [
         Register(
             name,
@@ -123,6 +117,8 @@ def stack(kd: Kvm) -> Stack:
 def _follow(kd: Kvm, saved: _Saved, frames: list[Frame]) -> str:
     """Add the frames to `frames`; return why they end."""
     pcb, size = saved.pcb, machine_of(kd).long_bytes
+    if not pcb.fp:
+        return f"{machine_of(kd).name} does not chain its frames by a frame pointer, so they can't be followed"
     fp = saved.values.get(pcb.fp, 0)
     if fp == 0:
         return f"dumppcb at va {saved.va:#x} holds no frame pointer: the dump code did not get to save it"
@@ -156,7 +152,7 @@ def _follow(kd: Kvm, saved: _Saved, frames: list[Frame]) -> str:
 def _layouts(machine: Machine) -> tuple[Pcb, ...]:
     if machine.pcb is None:
         raise KvmError(f"{machine.name} saves no registers in its dumps")
-    return (machine.pcb, *_OLDER.get(machine.name, ()))
+    return (machine.pcb, *machine.older_pcbs)
 
 
 def _saved(kd: Kvm) -> _Saved:
@@ -172,7 +168,9 @@ def _saved(kd: Kvm) -> _Saved:
             errors.append(e)
     if not read:
         raise errors[0]
-    pcb, values = next((r for r in read if _is_stack(kd, r[1][r[0].sp]) and _is_stack(kd, r[1][r[0].fp])), read[0])
+    pcb, values = next(
+        (r for r in read if all(_is_stack(kd, r[1][name]) for name in (r[0].sp, r[0].fp) if name)), read[0]
+    )
     on_stack: dict[str, tuple[int, int]] = {}
     try:
         for i, name in enumerate(pcb.at_sp if values[pcb.sp] else ()):

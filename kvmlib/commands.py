@@ -352,7 +352,8 @@ def sample(a: argparse.Namespace) -> int:
 
 def list_machines(a: argparse.Namespace) -> int:
     """Print the machines."""
-    from kvmlib.report import machine_data, machines_text
+    from kvmlib.report import machine_data, machines_markdown, machines_text
 
-    _show(a, [machine_data(m) for m in machines()], machines_text(machines()))
+    text = machines_markdown(machines()) if a.markdown else machines_text(machines())
+    _show(a, [machine_data(m) for m in machines()], text)
     return 0

@@ -73,7 +73,7 @@ def readings(image: Image, offset: int | None, machine: str | Machine | None = N
     """
     wanted = (machine_by_name(machine),) if machine is not None else MACHINES
     found, problems = [], []
-    for m in (form for known in wanted for form in (known, *known.forms)):
+    for m in (form for known in wanted for form in (known, *(f for f in known.forms if not f.on_request))):
         try:
             found.append(_judge(image, *_settle(image, m, _read_headers(image, offset, m))))
         except FormatError as e:

@@ -338,8 +338,8 @@ class Kvm:
 
     @property
     def ram(self) -> list[Segment]:
-        """All that the dump can hold: `segments`, or, where nothing lists them, one run from pa 0 on."""
-        return self.memory.segments
+        """All that the dump can hold: the `segments` that aren't empty; where nothing lists any, one run from pa 0 on."""
+        return self.memory.ram
 
     @property
     def memory(self) -> PhysicalMemory:

@@ -62,6 +62,11 @@ class PhysicalMemory:
 
     Memory segments lie one after the other in the file from `data_off` on. Where they overlap, the first in the header
     wins, as in libkvm. Look-ups are by bisection: 100,000 segments (a sparse dump) cost no more than four.
+
+    Attributes:
+        segments: as they were given, in that order.
+        ram: those of them that aren't empty.
+        end: file offset of the first byte behind memory.
     """
 
     def __init__(self, image: Image, data_off: int, segments: Sequence[RamSeg]) -> None:
@@ -77,6 +82,7 @@ class PhysicalMemory:
     def _place(self, placed: list[tuple[int, int, int]]) -> None:
         size_of = self._image.size
         self.segments = [Segment(start, size, at, max(0, min(size, size_of - at))) for start, size, at in placed]
+        self.ram = [s for s in self.segments if s.size]
         self._runs = _first_wins([_Run(start, min(start + size, _TOP), at) for start, size, at in placed if size])
         self._starts = [r.start for r in self._runs]
 

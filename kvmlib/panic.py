@@ -129,7 +129,7 @@ def _machine(kd: Kvm) -> Fact:
     assert kd.reading is not None
     found = kd.reading
     others = [r.machine.name for r in kd.runners_up if r.score >= found.score - 20]
-    doubt = f"; it could also be {' or '.join(others)} (use -m)" if others else ""
+    doubt = f"; it {kd.doubt}" if kd.doubt else f"; next best: {others[0]}" if others else ""
     reasons = "; ".join(printable(r) for r in found.reasons)
     return Fact("MACHINE", f"{found.machine.name}, score {found.score} of 100: {reasons}{doubt}", "header")
 

@@ -34,12 +34,13 @@ def info_data(kd: Kvm) -> dict[str, Any]:
         "path": printable(kd.path),
         "machine": kd.machine.name,
         "machine_reasons": [printable(r) for r in kd.reading.reasons],
+        "doubt": kd.doubt,
         "runners_up": [{"machine": r.machine.name, "score": r.score} for r in kd.runners_up],
         "form": kd.form,
         "header_off": kd.reading.headers.offset,
         "dump_off": kd.dump_off,
         "kcore_hdr": asdict(kd.kcore_hdr),
-        "cpu_hdr": dict(kd.cpu_hdr),
+        "cpu_hdr": plain(kd.cpu_hdr),
         "registers": [_register_data(r) for r in kd.registers],
         "segments": [asdict(s) for s in kd.segments],
         "ram": [asdict(s) for s in kd.ram],
@@ -204,15 +205,37 @@ def machine_data(m: Machine) -> dict[str, Any]:
         "long_bytes": m.long_bytes,
         "page_size": m.page_size,
         "translator": m.translator,
+        "libkvm": m.libkvm,
+        "here": m.ours,
+        "forms": [{"variant": f.variant, "byteorder": f.byteorder} for f in m.forms],
     }
 
 
 def machines_text(found: Iterable[Machine]) -> str:
-    """Return the table of machines."""
-    rows = [("machine", "mid", "order", "long", "page", "translator")]
-    rows += [(m.name, str(m.mid), m.byteorder, str(m.long_bytes), str(m.page_size), m.translator) for m in found]
+    """Return the table of machines, at most 79 columns wide: a line of numbers each, then what libkvm and we do."""
+    found = list(found)
+    rows = [("machine", "mid", "order", "long", "page", "translation"), *(_machine_row(m) for m in found)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    text = [lines[0]]
+    for m, line in zip(found, lines[1:], strict=True):
+        text.append(line)
+        text += _labelled("  libkvm", m.libkvm) + _labelled("  here", m.ours)
+    return "\n".join(text)
+
+
+def machines_markdown(found: Iterable[Machine]) -> str:
+    """Return the same as a Markdown table, as it stands in the README."""
+    rows = [("machine", "id", "byte order", "page", "translation", "libkvm", "here"), ("---",) * 7]
+    for m in found:
+        name, mid, order, _, page, translator = _machine_row(m)
+        rows.append((name, mid, order, page, translator, m.libkvm, m.ours))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows).replace("| --- ", "|---").replace("|--- |", "|---|")
+
+
+def _machine_row(m: Machine) -> tuple[str, ...]:
+    orders = "/".join(dict.fromkeys(f.byteorder for f in (m, *m.forms)))
+    return m.name, str(m.mid), orders, str(m.long_bytes), str(m.page_size), m.translator
 
 
 def plain(values: MappingType[str, Any]) -> dict[str, Any]:

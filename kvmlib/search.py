@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kvmlib.errors import FormatError, KvmError
-from kvmlib.identify import Reading, readings
+from kvmlib.identify import Reading, doubt, readings
 from kvmlib.image import Image, open_image
 from kvmlib.kcore import CORE_CPU, MidMag
 from kvmlib.kvm import Kvm
@@ -64,7 +64,7 @@ def find(path: str | os.PathLike[str], machine: str | Machine | None = None) -> 
 def find_in(image: Image, machine: str | Machine | None = None) -> list[Candidate]:
     """Return every plausible dump header in an open image, best first."""
     try:
-        saved = [_candidate(image, r) for r in readings(image, None, machine)]
+        saved = _candidates(image, readings(image, None, machine))
     except FormatError:
         saved = []
     if saved:
@@ -72,7 +72,8 @@ def find_in(image: Image, machine: str | Machine | None = None) -> list[Candidat
     found: list[tuple[Candidate, Reading]] = []
     for offset in _midmags(image):
         try:
-            found += [(_candidate(image, r), r) for r in readings(image, offset, machine)]
+            read = readings(image, offset, machine)
+            found += zip(_candidates(image, read), read, strict=True)
         except FormatError:
             continue
     return _rank(found)
@@ -92,6 +93,14 @@ def _midmags(image: Image) -> Iterator[int]:
                 if midmag.flag == CORE_CPU and midmag.mid in MIDS:
                     yield at + i * DEV_BSIZE
             i = firsts.find(b"\x8f", i + 1)
+
+
+def _candidates(image: Image, read: list[Reading]) -> list[Candidate]:
+    """Make a candidate of each reading of one header; the best says what else it could be."""
+    first, *others = (_candidate(image, r) for r in read)
+    if unsure := doubt(read[0], read[1:]):
+        first = dataclasses.replace(first, reasons=(*first.reasons, unsure))
+    return [first, *others]
 
 
 def _candidate(image: Image, r: Reading) -> Candidate:

@@ -233,9 +233,19 @@ def test_sample(capsys: Capture, tmp_path: Path) -> None:
 def test_machines(capsys: Capture) -> None:
     found = run_json(capsys, "machines")
     assert [m["name"] for m in found] == [m.name for m in kvmlib.machines()]
-    assert found[0].keys() == {"name", "os", "arch", "mid", "byteorder", "long_bytes", "page_size", "translator"}
+    keys = "name os arch mid byteorder long_bytes page_size translator libkvm here forms"
+    assert found[0].keys() == set(keys.split())
     lines = run(capsys, "machines").splitlines()
-    assert [line.split()[0] for line in lines] == ["machine", *(m.name for m in kvmlib.machines())]
+    assert [line.split()[0] for line in lines if line[0] != " "] == ["machine", *(m.name for m in kvmlib.machines())]
+    assert all(len(line) < 80 for line in lines)
+    assert sum(line.startswith("  libkvm ") for line in lines) == len(found)
+    assert all(m["libkvm"] and m["here"] for m in found)
+
+
+def test_readme_has_the_table_of_machines(capsys: Capture) -> None:
+    table = run(capsys, "machines", "--markdown").strip()
+    assert table.count("\n") == len(kvmlib.machines()) + 1
+    assert table in (ROOT / "README.md").read_text()
 
 
 # -- invalidating ----------------------------------------------------------------------------------------------------

@@ -22,15 +22,17 @@ def machines() -> tuple[Machine, ...]:
 
 
 def machine(name: str | Machine) -> Machine:
-    """Return the machine called `name` (``os/arch``).
+    """Return the machine called `name` (``os/arch``), or one of its forms (``os/arch-variant``).
 
     Raises:
         KvmError: there is no such machine; the names there are are listed.
     """
     if isinstance(name, Machine):
         return name
+    wanted = name.strip().lower()
     for m in MACHINES:
-        if m.name == name.strip().lower():
-            return m
+        for form in (m, *m.forms):
+            if wanted == m.name or (form.variant and wanted == f"{m.name}-{form.variant}"):
+                return form
     known = ", ".join(m.name for m in MACHINES)
     raise KvmError(f"there is no machine {printable(repr(name))}: the machines are {known}")

@@ -149,6 +149,7 @@ class Machine:
         ours: what kvmlib does beyond that, or does otherwise, a few words.
         variant: which form of the machine this is, where one machine has several; empty for the usual one.
         forms: other forms that the header doesn't tell apart, such as the other byte order; each is tried.
+        on_request: this form rests on a guess, so only who names it (``os/arch-variant``) gets it.
         settle: for machines whose header says more about itself than its contents: page size, layout, ABI.
         ports: names under sys/arch whose kernels are this machine's, besides `arch`.
         cpu_hdr: struct cpu_kcore_hdr (machine/kcore.h) up to its array of RAM segments, or None where the system has
@@ -164,7 +165,8 @@ class Machine:
         register_facts: the registers in the CPU header.
         dumpmag: values of the kernel's dumpmag that mean a fresh dump.
         dumpmag_bytes: sizeof(dumpmag).
-        pcb: the layout of dumppcb, or None.
+        pcb: the layout of dumppcb, or None where the dump code saves none.
+        older_pcbs: that of older kernels, to be tried where the registers at today's offsets can't be any.
         elf_machine: e_machine of its kernels (EM_*).
         samples: how to make sample dumps.
     """
@@ -181,6 +183,7 @@ class Machine:
     ours: str = ""
     variant: str = ""
     forms: tuple[Machine, ...] = ()
+    on_request: bool = False
     settle: Callable[[Machine, Headers, Read, int], Settled] | None = None
     ports: tuple[str, ...] = ()
     cpu_hdr: CStruct | None
@@ -195,6 +198,7 @@ class Machine:
     dumpmag: tuple[int, ...] = (0x8FCA0101,)
     dumpmag_bytes: int
     pcb: Pcb | None = None
+    older_pcbs: tuple[Pcb, ...] = ()
     elf_machine: str
     samples: tuple[SamplePlan, ...] = ()
 

@@ -26,6 +26,8 @@ MACHINE = Machine(
     page_size=4096,
     align_mask=7,
     translator="radix, 4 levels",
+    libkvm="4 levels, 2 MiB and 1 GiB pages",
+    ours="the same, and canonical addresses only",
     cpu_hdr=CStruct(
         "cpu_kcore_hdr_t",
         "sys/arch/amd64/include/kcore.h",

@@ -42,6 +42,8 @@ MACHINE = Machine(
     page_size=4096,
     align_mask=3,
     translator="radix, 2 levels or PAE",
+    libkvm="2 levels and PAE, 2 and 4 MiB pages",
+    ours="the same",
     cpu_hdr=CStruct(
         "cpu_kcore_hdr_t",
         "sys/arch/i386/include/kcore.h",

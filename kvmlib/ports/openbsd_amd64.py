@@ -43,6 +43,8 @@ MACHINE = Machine(
     page_size=4096,
     align_mask=7,
     translator="radix, 4 levels",
+    libkvm="4 levels, 2 MiB pages; the direct map is assumed",
+    ours="also 1 GiB pages; the tables decide",
     cpu_hdr=CStruct(
         "struct cpu_kcore_hdr",
         "sys/arch/amd64/include/kcore.h",

@@ -113,6 +113,8 @@ MACHINE = Machine(
     page_size=4096,
     align_mask=3,
     translator="radix, 2 levels or PAE",
+    libkvm="2 levels; PAE mostly wrong; no large pages",
+    ours="PAE and large pages; by symbols",
     cpu_hdr=None,
     cpu_rest="whatever was on the kernel's stack: this system has no CPU header",
     ram=None,
@@ -121,6 +123,8 @@ MACHINE = Machine(
     mmu=_mmu,
     dumpmag_bytes=4,
     pcb=Pcb(584, {"cr3": (520, 4), "esp": (524, 4), "ebp": (528, 4)}, sp="esp", fp="ebp", at_sp=("pc",)),
+    # It began with a struct i386tss until the kernel stopped switching tasks in hardware (machine/pcb.h, tss.h).
+    older_pcbs=(Pcb(104, {"cr3": (0x1C, 4), "esp": (0x38, 4), "ebp": (0x3C, 4)}, sp="esp", fp="ebp"),),
     elf_machine="EM_386",
     samples=(
         SamplePlan(
