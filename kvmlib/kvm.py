@@ -338,7 +338,7 @@ class Kvm:
 
     @property
     def ram(self) -> list[Segment]:
-        """All that the dump can hold: the `segments` that aren't empty; where nothing lists any, one run from pa 0 on."""
+        """All that the dump can hold: `segments` that aren't empty; where nothing lists any, one run from pa 0 on."""
         return self.memory.ram
 
     @property
@@ -353,7 +353,7 @@ class Kvm:
         memory = found.memory(self.image)
         self._has_known_ram = False
         if found.machine.known_ram is not None:
-            known = found.machine.known_ram(Mmu(self.cpu_hdr, memory.read, self._symbol_value))
+            known = found.machine.known_ram(Mmu(self.cpu_hdr, memory.read, self._symbol_value, self.cpu_data))
             self._has_known_ram = bool(known)
             if known:
                 size = max(s.start + s.size for s in known)
@@ -365,7 +365,7 @@ class Kvm:
         """What turns a va into a pa."""
         if self._translator is None:
             memory = self.memory
-            self._translator = self._machine.mmu(Mmu(self.cpu_hdr, memory.read, self._symbol_value))
+            self._translator = self._machine.mmu(Mmu(self.cpu_hdr, memory.read, self._symbol_value, self.cpu_data))
         return self._translator
 
     # -- addresses ---------------------------------------------------------------------------------------------------
