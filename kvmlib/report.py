@@ -163,15 +163,28 @@ def walk_text(va: int, name: str, steps: Sequence[Step]) -> str:
     """Return a page walk, a level at a time."""
     lines = [f"va {va:#x}" + (f"  {name}" if name else "")]
     for step in steps:
-        if step.table_pa is not None:
-            low, high = step.shift, step.shift + step.bits - 1
-            lines.append(f"  {step.name} at pa {step.table_pa:#x}: entry {step.index} (va bits {high} to {low})")
-            where = f"file offset {step.entry_offset:#x}" if step.entry_offset is not None else "not in the file"
-            value = "unreadable" if step.entry is None else f"{step.entry:#x}"
-            flags = f"  {' '.join(step.flags)}" if step.flags else ""
-            lines.append(f"    at pa {step.entry_pa:#x}, {where}: {value}{flags}")
+        head = step.name if step.table_pa is None else f"{step.name} at pa {step.table_pa:#x}"
+        if step.index is not None:
+            bits = f" (va bits {step.shift + step.bits - 1} to {step.shift})" if step.bits else ""
+            lines.append(f"  {head}: entry {step.index}{bits}")
+        elif step.table_pa is not None:
+            lines.append(f"  {head}")
+        if (entry := _entry_text(step)) is not None:
+            lines += textwrap.wrap(entry, WIDTH, initial_indent="    ", subsequent_indent="      ")
         lines += textwrap.wrap(printable(step.note), WIDTH, initial_indent="    -> ", subsequent_indent="       ")
     return "\n".join(lines)
+
+
+def _entry_text(step: Step) -> str | None:
+    """Return where a step's entry is and what it holds; None where there is none to show."""
+    if step.entry is None and step.outcome != "unreadable":
+        return None
+    value = "unreadable" if step.entry is None else f"{step.entry:#x}"
+    flags = f"  {' '.join(step.flags)}" if step.flags else ""
+    if step.entry_pa is None:
+        return value + flags
+    where = f"file offset {step.entry_offset:#x}" if step.entry_offset is not None else "not in the file"
+    return f"at pa {step.entry_pa:#x}, {where}: {value}{flags}"
 
 
 def mapping_data(m: Mapping) -> dict[str, Any]:

@@ -35,6 +35,7 @@ class Step:
         shift: lowest bit of the va that selects the entry.
         bits: how many bits of the va do.
         note: a sentence about the outcome.
+        page_shift: log2 of the page's bytes, where the page isn't as large as what the entry stands for.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Step:
     shift: int
     bits: int
     note: str
+    page_shift: int | None = None
 
 
 class Mapping(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Callable, Iterator, Mapping as MappingType
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from kvmlib.errors import NotInDumpError, TranslationError, TruncatedError
@@ -312,7 +312,7 @@ class Radix(Translator):
         return f"va {va:#x} cannot be translated: {what}, the {level.name} is at pa {pa:#x}, {where}"
 
     def _invalid(self, level: Level, va: int, pa: int, index: int, entry: int) -> str:
-        what = level.invalid.format(va=va)
+        what = level.invalid.format(va=va, entry=entry)
         return f"va {va:#x} is not mapped: {what}, entry {index} of the {level.name} at pa {pa:#x} is {entry:#x}"
 
     def _behind(self, level: Level, va: int, pa: int, index: int) -> str:
@@ -355,7 +355,8 @@ class Radix(Translator):
         if isinstance(kind, Page):
             shift = level.shift if kind.shift is None else kind.shift
             to = address(entry, kind) + (va & (1 << shift) - 1)
-            return step(entry, "page", to, f"maps a page of {_size(1 << shift)}: va {va:#x} is pa {to:#x}"), kind
+            found = step(entry, "page", to, f"maps a page of {_size(1 << shift)}: va {va:#x} is pa {to:#x}")
+            return replace(found, page_shift=kind.shift), kind
         to = address(entry, kind)
         return step(entry, "next", to, f"the next table is at pa {to:#x}"), kind
 

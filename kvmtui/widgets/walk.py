@@ -74,21 +74,24 @@ def walk_lines(kd: kvmlib.Kvm, va: int | None, width: int) -> list[Line]:
 
 
 def _step(kd: kvmlib.Kvm, step: kvmlib.Step, va: int, width: int) -> list[Line]:
-    if step.index is None or step.entry_pa is None:
+    if step.index is None and step.entry_pa is None:
         # A window, or an address that can't be one: there is no table to show.
         return [[(step.name, "strong")]] if step.outcome != "window" else [*_wrapped(step.note, "", width)]
-    bits = f"{va >> step.shift & (1 << step.bits) - 1:0{step.bits}b}"
-    which = f"bits {step.shift + step.bits - 1}..{step.shift} = {bits}"
-    at = f"pa {step.entry_pa:#x}"
-    at += f" file {step.entry_offset:#x}" if step.entry_offset is not None else " not in the file"
-    lines = [
-        *_fitted([(f"{step.name}[{step.index}]", "strong"), (f"  {which}", ""), (f"  at {at}", "label")], width),
-    ]
+    head = [(step.name if step.index is None else f"{step.name}[{step.index}]", "strong")]
+    if step.bits:
+        bits = f"{va >> step.shift & (1 << step.bits) - 1:0{step.bits}b}"
+        head.append((f"  bits {step.shift + step.bits - 1}..{step.shift} = {bits}", ""))
+    if step.entry_pa is not None:
+        at = f"file {step.entry_offset:#x}" if step.entry_offset is not None else "not in the file"
+        head.append((f"  at pa {step.entry_pa:#x} {at}", "label"))
+    lines = [*_fitted(head, width)]
     if step.entry is None:
-        return lines
+        return lines if step.outcome != "next" else [*lines, *_wrapped(f"  {step.note}", "label", width)]
     size = _entry_digits(kd, step)
     flags = " ".join(step.flags) or "no flags"
     to = ("  -> not valid", "bad")
+    if step.outcome == "next" and step.pa is None:
+        to = ("", "")
     if step.pa is not None:
         kind = "next table" if step.outcome == "next" else f"{_page(step)} page"
         to = (f"  -> {kind} pa {step.pa if step.outcome == 'next' else _frame(step):#x}", "")
@@ -103,16 +106,21 @@ def _entry_digits(kd: kvmlib.Kvm, step: kvmlib.Step) -> int:
     return 16 if kd.translator.bits == 64 or (step.entry or 0) >> 32 else 8
 
 
+def _page_shift(step: kvmlib.Step) -> int:
+    return step.shift if step.page_shift is None else step.page_shift
+
+
 def _page(step: kvmlib.Step) -> str:
+    page = _page_shift(step)
     for shift, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
-        if step.shift >= shift:
-            return f"{1 << step.shift - shift} {unit}"
-    return f"{1 << step.shift} bytes"
+        if page >= shift:
+            return f"{1 << page - shift} {unit}"
+    return f"{1 << page} bytes"
 
 
 def _frame(step: kvmlib.Step) -> int:
     assert step.pa is not None
-    return step.pa >> step.shift << step.shift
+    return step.pa >> _page_shift(step) << _page_shift(step)
 
 
 def _fitted(pieces: list[tuple[str, str]], width: int) -> list[Line]:

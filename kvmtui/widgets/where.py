@@ -83,7 +83,7 @@ def why_not(kd: kvmlib.Kvm, va: int) -> str:
     last = kd.walk(va)[-1]
     if last.outcome in ("page", "window"):
         return ""
-    if last.outcome == "outside":
+    if last.outcome == "outside" or (last.entry is None and last.outcome == "invalid"):
         return last.note
     table = f"{last.name}[{last.index}] at pa {last.entry_pa:#x}" if last.entry_pa is not None else last.name
     if last.outcome == "unreadable":
