@@ -174,6 +174,8 @@ def _saved(kd: Kvm) -> _Saved:
     on_stack: dict[str, tuple[int, int]] = {}
     try:
         for i, name in enumerate(pcb.at_sp if values[pcb.sp] else ()):
+            if not name:
+                continue
             at = values[pcb.sp] + i * machine.long_bytes
             on_stack[name] = at, integer(kd, at, machine.long_bytes)
     except KvmError:

@@ -60,7 +60,8 @@ def extent(kd: Kvm) -> Extent:
     left = max(0, kd.image.size - headers.data_off)
     if kd.segments:
         promised = sum(s.size for s in kd.segments)
-        source = "header" if kd.reading.segments is not None else "symbol dumpmem"
+        listed = "dumpmem" if kd.symbols.get("dumpmem") else "dumpsize"
+        source = "header" if kd.reading.segments is not None else f"symbol {listed}"
         return Extent(promised, promised - kd.memory.missing, source)
     if (by_header := headers.promised(left)) is not None:
         return Extent(by_header, min(by_header, left), "CORE_DATA header")

@@ -62,6 +62,8 @@ class Field:
 def header_bytes(kd: Kvm, form: Form | None = None) -> bytes:
     """Return the header's bytes: as they lie in the file, or as they would be in the other form.
 
+    Where `Machine.settle` put a saved core's headers right, they are as they should have been.
+
     Raises:
         FormatError: no header was found yet.
     """
@@ -69,8 +71,12 @@ def header_bytes(kd: Kvm, form: Form | None = None) -> bytes:
     assert kd.reading is not None
     assert kd.kcore_hdr is not None
     headers = kd.reading.headers
-    if form in (None, headers.form):
-        return kd.image.read(headers.offset, headers.data_off - headers.offset)
+    form = form or headers.form
+    if form == headers.form:
+        raw = kd.image.read(headers.offset, headers.data_off - headers.offset)
+        # In a saved core, CPU data that its kernel didn't count (sun2) lies behind the last header.
+        if raw.startswith(headers.cpu_data, headers.cpu_off - headers.offset):
+            return raw
     if form == "device":
         return build_device(machine.abi, headers.cpu_data)
     return build_saved(machine.abi, kd.kcore_hdr, headers.cpu_data, size)

@@ -353,7 +353,7 @@ class Kvm:
         memory = found.memory(self.image)
         self._has_known_ram = False
         if found.machine.known_ram is not None:
-            known = found.machine.known_ram(Mmu(self.cpu_hdr, memory.read, self._symbol_value, self.cpu_data))
+            known = found.machine.known_ram(self._mmu(memory))
             self._has_known_ram = bool(known)
             if known:
                 size = max(s.start + s.size for s in known)
@@ -364,9 +364,12 @@ class Kvm:
     def translator(self) -> Translator:
         """What turns a va into a pa."""
         if self._translator is None:
-            memory = self.memory
-            self._translator = self._machine.mmu(Mmu(self.cpu_hdr, memory.read, self._symbol_value, self.cpu_data))
+            self._translator = self._machine.mmu(self._mmu(self.memory))
         return self._translator
+
+    def _mmu(self, memory: PhysicalMemory) -> Mmu:
+        size = memory.end - self._headers.data_off
+        return Mmu(self.cpu_hdr, memory.read, self._symbol_value, self.cpu_data, size)
 
     # -- addresses ---------------------------------------------------------------------------------------------------
 

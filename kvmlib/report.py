@@ -103,10 +103,11 @@ def _fact_lines(fact: Fact) -> list[str]:
     return _labelled(fact.label, f"{fact.text}  [{fact.source}]" if fact.source else fact.text)
 
 
-def _register_lines(label: str, registers: Iterable[Register]) -> list[str]:
+def _register_lines(label: str, registers: Sequence[Register]) -> list[str]:
     lines = []
+    width = max((len(r.name) for r in registers), default=0)
     for r in registers:
-        text = f"{r.name:<9}{r.value:#0{r.width // 4 + 2}x}" + (f"  {r.decoded}" if r.decoded else "")
+        text = f"{r.name:<{max(9, width + 1)}}{r.value:#0{r.width // 4 + 2}x}" + (f"  {r.decoded}" if r.decoded else "")
         lines += _labelled(label, text)
         label = ""
     return lines

@@ -125,18 +125,28 @@ def _rank(found: list[tuple[Candidate, Reading]]) -> list[Candidate]:
     """Put the best first; a header inside a better dump's memory is a copy, such as the buffer it was written from."""
     found.sort(key=lambda pair: (-pair[0].score, -pair[0].length, pair[0].offset))
     ranked: list[Candidate] = []
-    outer: list[Candidate] = []
+    outer: list[tuple[Candidate, Reading]] = []
     for c, reading in found:
-        around = next((o for o in outer if o.offset < c.offset < o.offset + o.length), None)
+        around = next((o for o, its in outer if _holds(o, its, c, reading)), None)
         if around is not None:
             reason = f"lies inside the memory of the dump at {around.offset:#x}, so it is a copy or a leftover"
             c = dataclasses.replace(c, score=max(0, c.score - 50), reasons=(*c.reasons, reason))
-        elif reading.size is not None or c.score >= _PROVEN:
-            # A header without segments claims all the image that follows it: that counts only where memory proves it.
-            outer.append(c)
+        else:
+            outer.append((c, reading))
         ranked.append(c)
     ranked.sort(key=lambda c: -c.score)
     return ranked
+
+
+def _holds(outer: Candidate, its: Reading, inner: Candidate, reading: Reading) -> bool:
+    """Tell whether a header lies in another dump's memory.
+
+    A header without segments claims all the image that follows it: that counts only where memory proves it, or where
+    the same header is there again.
+    """
+    if not outer.offset < inner.offset < outer.offset + outer.length:
+        return False
+    return its.size is not None or outer.score >= _PROVEN or its.headers.cpu_data == reading.headers.cpu_data
 
 
 def open(

@@ -93,7 +93,8 @@ class Pcb:
         size: sizeof(struct pcb), bytes.
         fields: register -> (offset, bytes).
         sp, fp: names of the stack and frame pointer among them; `fp` is empty where frames aren't chained by one.
-        at_sp: registers that lie on the stack from sp on, in order, one long each; the return address is called "pc".
+        at_sp: registers that lie on the stack from sp on, in order, one long each; the return address is called "pc",
+            and a long that is none has an empty name.
     """
 
     size: int
@@ -111,11 +112,15 @@ class Mmu:
         hdr: the CPU header's fields.
         read: physical memory.
         symbol: a kernel symbol's address, or None.
+        cpu_data: the whole CPU segment, for tables that lie in it.
+        memory_size: bytes of memory that the dump has, or should have.
     """
 
     hdr: Mapping[str, Any]
     read: ReadPhysical
     symbol: Callable[[str], int | None]
+    cpu_data: bytes = b""
+    memory_size: int = 0
 
 
 class Settled(NamedTuple):

@@ -14,6 +14,7 @@ from kvmlib.translate.linear import Window
 
 if TYPE_CHECKING:
     from kvmlib.kcore import ByteOrder, RamSeg
+    from kvmlib.ports.base import Pcb
     from kvmlib.translate.radix import Paging
 
 #: What a range of addresses is for; each machine has its own bits to say so.
@@ -157,12 +158,16 @@ class WindowPlan:
     """An address space without tables that a reader could find: windows only, or (`translates` False) not even these.
 
     The kernel of such a sample still lies where `windows` say, but a reader can't know.
+
+    Attributes:
+        until: the symbol of the kernel's that the last window ends at; empty where it ends where it says.
     """
 
     variant: str = ""
     page: int = 4096
     windows: tuple[Window, ...]
     translates: bool = True
+    until: str = ""
 
     @property
     def image_shift(self) -> int:
@@ -226,11 +231,14 @@ class SamplePlan:
             of the heap; None where there is none.
         lost_pages: how many pages behind `heap_va` the va lies whose table is not in the dump.
         msgbuf_bytes: MSGBUFSIZE.
+        msgbuf: (va, pa) of the message buffer, where it has a place of its own; else it is put where it fits.
         spaces: the forms of address space that this machine has.
         code: its instructions.
         cpu_hdr: the CPU header's fields, for a form, the root table and the number of segments; None without a header.
         cpu_data: instead, the whole CPU data, for a form, its tables and the segments; padded to whole blocks.
+        c_size: bytes of CPU data that the header says there are, where the kernel counts wrong (sun2).
         variables: variables that translation depends on (openbsd/i386): name -> bytes.
+        pcb: the layout of dumppcb, where only the header tells the machine whether it has one.
         trapframe: the registers in ddb_regs (struct trapframe), one long each; empty where it isn't filled.
         frame_registers: which of these are pc, sp and fp.
         trap_registers: what others of these hold at a trap.
@@ -251,11 +259,14 @@ class SamplePlan:
     device_pa: int | None = None
     device_symbol: str = ""
     msgbuf_bytes: int
+    msgbuf: tuple[int, int] | None = None
     spaces: tuple[SpacePlan, ...]
     code: CodePlan
     cpu_hdr: Callable[[SpacePlan, int, int], Mapping[str, int]] | None
     cpu_data: Callable[[SpacePlan, Tables, Sequence[RamSeg]], bytes] | None = None
+    c_size: int | None = None
     variables: Callable[[SpacePlan, int, Sequence[RamSeg]], Mapping[str, bytes]] = lambda space, root, ram: {}
+    pcb: Pcb | None = None
     trapframe: tuple[str, ...] = ()
     frame_registers: Mapping[str, str] = field(default_factory=dict)
     trap_registers: Mapping[str, int] = field(default_factory=dict)

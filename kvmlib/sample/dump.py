@@ -122,7 +122,7 @@ def build(name: str, recipe: Recipe, image: str, kernel: str) -> tuple[Sample, b
     sample = Sample(
         name=name,
         machine=_settled(recipe.machine, header),
-        space=recipe.space,
+        space=m.space,
         image=image,
         kernel=kernel,
         dump_off=_BEFORE * _BLOCK,
@@ -263,7 +263,8 @@ def _header(m: SampleMachine, segments: tuple[RamSeg, ...]) -> bytes:
         hdr = m.plan.cpu_hdr(m.space, m.tables.root, len(segments))
         data = machine.cpu_hdr.build(hdr, machine.byteorder).ljust(machine.segments_offset(hdr), b"\0")
         data += build_ram_segs(segments, machine.byteorder)
-    return build_device(machine.abi, data + bytes(-(machine.abi.align(8) + len(data)) % _BLOCK))
+    header = build_device(machine.abi, data + bytes(-(machine.abi.align(8) + len(data)) % _BLOCK))
+    return header if m.plan.c_size is None else header[:4] + m.words.u32(m.plan.c_size) + header[8:]
 
 
 def _stack_garbage(m: SampleMachine) -> bytes:

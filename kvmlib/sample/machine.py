@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import BytesIO
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from elftools.elf.elffile import ELFFile
 
 from kvmlib.elfwriter import loaded_elf
 from kvmlib.kcore import RamSeg
-from kvmlib.ports.plan import Oddities, SamplePlan, SpacePlan, Use, Wanted, in_window
+from kvmlib.ports.plan import Oddities, SamplePlan, SpacePlan, Use, Wanted, WindowPlan, in_window
 from kvmlib.sample.kernel import Kernel, Text, Words, stack_chain
 from kvmlib.sample.ram import Frames, Ram, noise
 from kvmlib.sample.story import LEFTOVERS, STORIES, version
@@ -53,6 +54,7 @@ class SampleMachine:
     def __init__(self, machine: Machine, plan: SamplePlan, space: SpacePlan) -> None:
         """Build it all."""
         self.machine, self.plan, self.space = machine, plan, space
+        self.pcb = plan.pcb or machine.pcb
         self.openbsd = machine.os == "openbsd"
         self.story = STORIES[machine.os]
         self.version = version(self.story, machine.system.title, machine.arch)
@@ -74,10 +76,18 @@ class SampleMachine:
         #: va -> pa of pages that are filled by address.
         self._pages: dict[int, int] = {}
         self._lay_out_kernel()
+        if isinstance(space, WindowPlan) and space.until:
+            last = replace(space.windows[-1], stop=self.kernel.va(space.until))
+            self.space = replace(space, windows=(*space.windows[:-1], last))
         self._map_kernel()
         self._map_msgbuf()
-        self._map_stacks()
-        self._map_heap()
+        if self._fixed(plan.heap_va) is None:
+            self._map_stacks()
+            self._map_heap()
+        else:
+            # What a window reaches has no choice of frames, so it comes first.
+            self._map_heap()
+            self._map_stacks()
         self._fill_stack()
         self._fill_heap()
         self._write_tables()
@@ -166,8 +176,8 @@ class SampleMachine:
             sizes |= {"scratchstr": 256, "panicstart": long, "panicend": long, "msgbufenabled": 4}
             sizes |= {"ncpu": 4, "ncpuonline": 4, "cpu_brand_string": 49, "boottime": 8 + long, "dump_headerbuf": long}
             sizes |= {"ksyms_symtabs": 2 * long, "kernel_symtab": 12 * long + 16, "ksyms_symsz": 4, "ksyms_strsz": 4}
-        if self.machine.pcb is not None:
-            sizes["dumppcb"] = self.machine.pcb.size
+        if self.pcb is not None:
+            sizes["dumppcb"] = self.pcb.size
         if self.plan.trapframe:
             sizes["ddb_regs"] = long * len(self.plan.trapframe)
         sizes |= {name: len(data) for name, data in self.plan.variables(self.space, 0, self.plan.ram).items()}
@@ -248,6 +258,8 @@ class SampleMachine:
         """Map a range, where there is a way to do it."""
         fixed = self._fixed(va)
         assert fixed in (None, pa), f"a window has va {va:#x} at pa {fixed:#x}, not {pa:#x}"
+        if fixed is not None:
+            size = min(size, next(w.stop for w in self.space.windows if w.start <= va < w.stop) - va)
         if size and self.space.translates and (self.space.levels or fixed is not None):
             self.mapped.append(Wanted(va, pa, size, use, shift))
 
@@ -276,7 +288,7 @@ class SampleMachine:
             self._want(*extra)
         image = plan.text_pa
         home = next(s for s in self.ram.segments if s.start <= image < s.start + s.size)
-        self.msgbuf_pa = home.start + home.size - self.plan.msgbuf_bytes
+        self.msgbuf_pa = plan.msgbuf[1] if plan.msgbuf else home.start + home.size - plan.msgbuf_bytes
         used = [(image, kernel.end - plan.text_va), (self.msgbuf_pa, plan.msgbuf_bytes)]
         self._free = Frames([s for s in self.ram.segments if s.start < _4G], used, page)
         self._used = used
@@ -294,7 +306,10 @@ class SampleMachine:
             self._want(base + pa, pa, 1 << shift, "data", shift)
 
     def _map_msgbuf(self) -> None:
-        if self.plan.direct_va is not None and self.openbsd:
+        if self.plan.msgbuf is not None:
+            self.msgbuf_va = self.plan.msgbuf[0]
+            self._want(self.msgbuf_va, self.msgbuf_pa, self.plan.msgbuf_bytes, "data")
+        elif self.plan.direct_va is not None and self.openbsd:
             self.msgbuf_va = self.plan.direct_va + self.msgbuf_pa
         elif self._fixed(self.plan.text_va) is not None:
             self.msgbuf_va = self.plan.text_va + self.msgbuf_pa - self.plan.text_pa
@@ -372,7 +387,7 @@ class SampleMachine:
             va, data = va + room, data[room:]
 
     def _fill_stack(self) -> None:
-        pcb, w = self.machine.pcb, self.words
+        pcb, w = self.pcb, self.words
         top = self.plan.stack_va + (_STACK_PAGES + 1) * self.page - 0x100
         trapframe = w.long_bytes * (len(self.plan.trapframe) or _TRAPFRAME)
         pieces, frames, at = stack_chain(self.story.chain, self.returns, top, w, self.plan.user_fp, trapframe)
@@ -399,6 +414,8 @@ class SampleMachine:
             self.registers |= {"pc": pc, pcb.fp: fp}
             self.frames = self.chain
         for i, name in enumerate(pcb.at_sp):
+            if not name:
+                continue
             value = self.registers.setdefault(name, pc if name == "pc" else junk[i % len(junk)])
             self.poke(sp + i * w.long_bytes, w.long(value))
         saved = bytearray(pcb.size)

@@ -242,6 +242,12 @@ class Radix(Translator):
             size = self.paging.entry_bytes
             return int.from_bytes(self._read(pa + size * index, size), self._order)
 
+    def _missing(self, level: Level, pa: int, index: int, why: NotInDumpError | TruncatedError) -> int:
+        """Return how many entries from `index` on are known to be missing: other parts of the table may be there."""
+        each = self.paging.entry_bytes
+        gap = why.size if isinstance(why, NotInDumpError) else _PAGE - (pa + each * index) % _PAGE
+        return max(1, min(gap // each, level.count - index))
+
     # -- one address -------------------------------------------------------------------------------------------------
 
     def kvatop(self, va: int) -> tuple[int, int]:
@@ -270,10 +276,7 @@ class Radix(Translator):
             try:
                 entry = self._entry(level, pa, index)
             except (NotInDumpError, TruncatedError) as e:
-                # Only as far as entries are known to be missing: other parts of the table may be there.
-                each = self.paging.entry_bytes
-                gap = e.size if isinstance(e, NotInDumpError) else _PAGE - (pa + each * index) % _PAGE
-                missing = max(1, min(gap // each, level.count - index))
+                missing = self._missing(level, pa, index, e)
                 raise TranslationError(self._unreadable(level, va, pa, e), va, (missing << level.shift) - offset) from e
             kind = level.kind(entry)
             if kind is None:
@@ -401,11 +404,13 @@ class Radix(Translator):
         try:
             yield from enumerate(self._table(level, pa))
         except (NotInDumpError, TruncatedError):
-            for index in range(level.count):
+            index = 0
+            while index < level.count:
                 try:
                     yield index, self._entry(level, pa, index)
-                except (NotInDumpError, TruncatedError):
-                    continue
+                    index += 1
+                except (NotInDumpError, TruncatedError) as e:
+                    index += self._missing(level, pa, index, e)
 
 
 def _size(n: int) -> str:

@@ -11,6 +11,7 @@ import pytest
 import kvmlib
 from tests.conformance.cases import Case, folders, number
 from tests.conformance.deviations import IDS, in_dump, of_pa2off, of_translation
+from tests.conformance.deviations.m68k import uncounted
 from tests.conftest import ROOT
 
 FORMS = ("device", "saved")
@@ -51,10 +52,14 @@ def test_what_libkvm_refuses(folder: Path, tmp_path: Path) -> None:
         assert kd.dump_off is not None
         assert kd.ram
         assert kd.ram[0].present > 0
-        for entry in expect["translations"] or [{"va": va} for va in (0, 0x80000000, 0xF0004000)]:
+        for entry in expect.get("translations") or [{"va": va} for va in (0, 0x80000000, 0xF0004000)]:
             va = number(entry["va"])
             if kd.walk(va)[-1].outcome in ("page", "window"):
-                assert kd.read(va, 1) == kd.read_physical(kd.kvatop(va)[0], 1) or not in_dump(kd, kd.kvatop(va)[0])
+                if in_dump(kd, pa := kd.kvatop(va)[0]):
+                    assert kd.read(va, 1) == kd.read_physical(pa, 1)
+                else:
+                    with pytest.raises(kvmlib.NotInDumpError):
+                        kd.read(va, 1)
             else:
                 with pytest.raises(kvmlib.TranslationError, match=r"cannot be translated|is not mapped"):
                     kd.kvatop(va)
@@ -69,8 +74,9 @@ def test_mkheader(case: Case) -> None:
     expect = case.expect
     with kvmlib.Kvm(case.image("device.img"), machine=case.machine) as kd:
         assert kd.reading is None
-        assert kd.dump_mkheader(expect["dump_off"]) == expect["mkheader_return"]
-        assert kd.dump_off == expect["dump_off_after"]
+        returned = kd.dump_mkheader(expect["dump_off"])
+        assert returned == expect["mkheader_return"] + uncounted(kd)
+        assert kd.dump_off == expect["dump_off_after"] + uncounted(kd)
         with pytest.raises(kvmlib.KvmError, match="already has a dump header"):
             kd.dump_mkheader(expect["dump_off"])
 
@@ -83,11 +89,18 @@ def test_headers(kd: kvmlib.Kvm, case: Case) -> None:
     )
     assert hdr.c_midmag == int(expect["kcore_hdr_hex"][:8], 16)
     assert kd.cpu_data[: expect["cpu_dsize"]].hex() == expect["cpu_data_hex"]
-    assert flat(kd.cpu_hdr) == {k: v for k, v in flat(expect["cpu_fields"]).items() if k in flat(kd.cpu_hdr)}
+    # What a structure keeps in reserve isn't recorded, nor are the entries of tables behind it.
+    fields = {k: v for k, v in flat(kd.cpu_hdr).items() if not k.startswith("reserved") and "." not in k}
+    recorded = flat(expect["cpu_fields"])
+    if "kh_satp" in fields and "kh_satp" not in recorded:
+        # Before 2023 these eight numbers of netbsd/riscv64 were one array.
+        recorded = dict(zip(("kh_satp", *(f"kh_misc[{i}]" for i in range(7))), recorded.values(), strict=True))
+    assert fields == {k: v for k, v in recorded.items() if k in fields}
     assert kd.reading is not None
     if kd.reading.segments is None:
         # No segments in the header: what libkvm's test laid out, only its kernel knew.
-        assert kd.segments == [] or kd.symbols.get("dumpmem") is not None
+        known = kd.segments == [] or [[s.start, s.size] for s in kd.segments] == expect["segments"]
+        assert known or kd.symbols.get("dumpmem") is not None
     else:
         assert [[s.start, s.size] for s in kd.segments] == expect["segments"]
 
@@ -105,8 +118,10 @@ def flat(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def test_wrtheader(kd: kvmlib.Kvm, case: Case) -> None:
     expect, out = case.expect, io.BytesIO()
-    assert kd.dump_wrtheader(out, expect["wrtheader_dumpsize"]) == expect["wrtheader_return"]
-    assert out.getvalue().hex() == expect["wrtheader_hex"]
+    more = uncounted(kd)
+    assert kd.dump_wrtheader(out, expect["wrtheader_dumpsize"]) == expect["wrtheader_return"] + more
+    if not more:
+        assert out.getvalue().hex() == expect["wrtheader_hex"]
 
 
 def test_pa2off(kd: kvmlib.Kvm, case: Case) -> None:
@@ -164,11 +179,12 @@ def test_walk_agrees(kd: kvmlib.Kvm, case: Case) -> None:
 
 
 def test_reads(kd: kvmlib.Kvm, case: Case) -> None:
-    agreed = 0
+    agreed = comparable = 0
     for entry in case.expect.get("reads_fixed") or case.expect["reads"]:
         va, n = number(entry["va"]), entry["len"]
         # PARTIAL: ours is all or an error. Else libkvm did the same, or got elsewhere by what excuses a translation.
         excused = any(of_translation(kd, entry, at) for at in (va, *(s.va for s in kd.spans(va, n))))
+        comparable += not excused and entry["ret"] == n
         try:
             data = kd.read(va, n)
         except kvmlib.TranslationError:
@@ -182,7 +198,8 @@ def test_reads(kd: kvmlib.Kvm, case: Case) -> None:
                 assert entry["ret"] == n, hex(va)
                 assert hashlib.sha256(data).hexdigest() == entry["sha256"], hex(va)
                 agreed += 1
-    assert agreed or case.stub
+    # SUN4-8196 leaves nothing to compare.
+    assert agreed or case.stub or not comparable
 
 
 def test_spans_are_whole(kd: kvmlib.Kvm, case: Case) -> None:
@@ -196,7 +213,9 @@ def test_spans_are_whole(kd: kvmlib.Kvm, case: Case) -> None:
 
 def test_symbols(case: Case) -> None:
     with kvmlib.Kvm(case.image("device.img"), system=case.kernel, machine=case.machine) as kd:
-        symbols = case.expect.get("symbols") or case.expect["kernel"]["symbols"]
+        inval = case.expect["inval"]
+        symbols = case.expect.get("symbols") or case.expect.get("kernel", {}).get("symbols")
+        symbols = symbols or {inval["symbol"]: inval["va"]}
         for name, value in symbols.items():
             assert kd.nlist(name)[name].value == number(value)
             if not name.startswith("_"):
@@ -211,6 +230,15 @@ def can_translate(kd: kvmlib.Kvm, name: str) -> bool:
         return False
 
 
+def made_for_a_mistake(kd: kvmlib.Kvm) -> bool:
+    """SUN4-8196: some devices are laid out so that only libkvm finds dumpmag."""
+    excuse = of_translation(kd, {}, kd.nlist("dumpmag")["dumpmag"].value)
+    try:
+        return excuse is not None and excuse.id == "SUN4-8196" and kd.dumpmag().state != "fresh"
+    except kvmlib.KvmError:
+        return True
+
+
 def test_inval(case: Case, tmp_path: Path) -> None:
     """INVAL512: exactly dumpmag's bytes are cleared, where libkvm clears a block or something behind the dump."""
     before = case.image("device.img").read_bytes()
@@ -223,6 +251,11 @@ def test_inval(case: Case, tmp_path: Path) -> None:
         size, order = kd.machine.dumpmag_bytes, kd.machine.byteorder
         if recorded.get("ret", recorded.get("return", 0)) and not can_translate(kd, "dumpmag"):
             with pytest.raises(kvmlib.TranslationError):
+                kd.dump_inval()
+            assert copy.read_bytes() == before
+            return
+        if case.machine == "netbsd/sparc" and made_for_a_mistake(kd):
+            with pytest.raises(kvmlib.KvmError):
                 kd.dump_inval()
             assert copy.read_bytes() == before
             return
@@ -247,7 +280,7 @@ def test_open_names_the_machine(case: Case) -> None:
             assert kd.machine is not None
             assert kd.machine.name == case.machine
             if name == "device.img":
-                assert kd.dump_off == case.expect["dump_off_after"]
+                assert kd.dump_off == case.expect["dump_off_after"] + uncounted(kd)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -7,12 +7,12 @@ difference, and what ours must be then; None means we must agree.
 from collections.abc import Callable, Mapping
 
 import kvmlib
-from tests.conformance.deviations import x86
+from tests.conformance.deviations import alpha_riscv, arm, m68k, mips, powerpc, sh_vax_hppa, sparc, x86
 from tests.conformance.deviations.base import Entry, Excuse, absent, in_dump, nothing
 
 __all__ = ["IDS", "Excuse", "in_dump", "of_pa2off", "of_translation"]
 
-_FAMILIES = (x86,)
+_FAMILIES = (alpha_riscv, arm, m68k, mips, powerpc, sh_vax_hppa, sparc, x86)
 
 #: All ids that may excuse something, as in the README's list.
 IDS = frozenset({"ABSENT", "STRADDLE", "SEGSUM"}.union(*(f.IDS for f in _FAMILIES)))

@@ -1,0 +1,31 @@
+"""NetBSD/alpha. Sources: sys/arch/alpha/include/kcore.h, pcb.h, alpha/machdep.c; lib/libkvm/kvm_alpha.c."""
+
+from __future__ import annotations
+
+from kvmlib.ports import alpha, alpha_plan
+from kvmlib.ports.base import NETBSD, Machine, Pcb, counted_ram
+
+MACHINE = Machine(
+    system=NETBSD,
+    arch="alpha",
+    mid=141,
+    byteorder="little",
+    long_bytes=8,
+    page_size=8192,
+    align_mask=7,
+    translator="K0SEG; radix, 3 levels",
+    libkvm="K0SEG and 3 levels",
+    ours="the same",
+    settle=alpha.settle,
+    cpu_hdr=alpha.CPU_HDR,
+    ram=counted_ram("nmemsegs"),
+    segments_offset=lambda hdr: 24,
+    root=alpha.root,
+    mmu=alpha.mmu,
+    register_facts=alpha.REGISTER_FACTS,
+    dumpmag_bytes=4,
+    # NetBSD's savectx stores ps where the FP registers begin, one long behind the fields for it.
+    pcb=Pcb(408, alpha.PCB_FIELDS, sp="ksp"),
+    elf_machine="EM_ALPHA",
+    samples=(alpha_plan.NETBSD,),
+)

@@ -1,0 +1,30 @@
+"""OpenBSD/alpha. Sources: sys/arch/alpha/include/kcore.h, pcb.h, alpha/machdep.c; lib/libkvm/kvm_alpha.c."""
+
+from __future__ import annotations
+
+from kvmlib.ports import alpha, alpha_plan
+from kvmlib.ports.base import OPENBSD, Machine, Pcb, counted_ram
+
+MACHINE = Machine(
+    system=OPENBSD,
+    arch="alpha",
+    mid=141,
+    byteorder="little",
+    long_bytes=8,
+    page_size=8192,
+    align_mask=7,
+    translator="K0SEG; radix, 3 levels",
+    libkvm="K0SEG and 3 levels",
+    ours="the same",
+    settle=alpha.settle,
+    cpu_hdr=alpha.CPU_HDR,
+    ram=counted_ram("nmemsegs"),
+    segments_offset=lambda hdr: 24,
+    root=alpha.root,
+    mmu=alpha.mmu,
+    register_facts=alpha.REGISTER_FACTS,
+    dumpmag_bytes=8,
+    pcb=Pcb(416, alpha.PCB_FIELDS, sp="ksp"),
+    elf_machine="EM_ALPHA",
+    samples=(alpha_plan.OPENBSD,),
+)
