@@ -176,7 +176,7 @@ def _saved(kd: Kvm) -> _Saved:
         for i, name in enumerate(pcb.at_sp if values[pcb.sp] else ()):
             if not name:
                 continue
-            at = values[pcb.sp] + i * machine.long_bytes
+            at = values[pcb.sp] + pcb.bias + i * machine.long_bytes
             on_stack[name] = at, integer(kd, at, machine.long_bytes)
     except KvmError:
         pass  # What can't be read is left out.

@@ -157,7 +157,7 @@ def _memory(kd: Kvm) -> Fact:
     if not kd.segments:
         text = f"{_bytes(total)} from pa 0 on, up to the end of the image; no segments are listed"
         return Fact("MEMORY", text, "file size")
-    top = max(s.start + s.size for s in ram)
+    top = max((s.start + s.size for s in ram), default=0)
     return Fact("MEMORY", f"{_bytes(total)} in {len(ram)} segments up to pa {top:#x}", extent(kd).source)
 
 

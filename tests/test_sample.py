@@ -388,3 +388,25 @@ def test_text_in_memory_is_the_kernel_files(kd: kvmlib.Kvm, sample: Sample) -> N
             section = elf.get_section_by_name(name)
             assert section is not None
             assert at(kd, sample, section["sh_addr"], section["sh_size"]) == section.data()
+
+
+def test_registers_that_the_dump_code_saved(kd: kvmlib.Kvm, sample: Sample) -> None:
+    pcb = sample.machine.pcb
+    if pcb is None:
+        with pytest.raises(kvmlib.KvmError, match="saves no registers"):
+            kvmlib.panic_registers(kd)
+        return
+    if not reached(sample, va_of(sample, "dumppcb")):
+        with pytest.raises(kvmlib.TranslationError):
+            kvmlib.panic_registers(kd)
+        return
+    found = {r.name: r.value for r in kvmlib.panic_registers(kd)}
+    # What lies on a stack that can't be reached isn't told.
+    at_sp = set(pcb.at_sp) if reached(sample, found[pcb.sp] + pcb.bias) else set()
+    wanted = {name: value for name, value in sample.registers.items() if name in pcb.fields or name in at_sp}
+    assert pcb.sp in wanted
+    assert {name: found[name] for name in wanted} == wanted
+    assert "" not in found
+    if reached(sample, found[pcb.sp] + pcb.bias):
+        assert (found[pcb.sp] + pcb.bias) % sample.machine.long_bytes == 0
+    assert kvmlib.stack(kd).frames or not pcb.fp

@@ -83,6 +83,7 @@ NETBSD_4K = SamplePlan(
     spaces=(_4K, _16K),
     code=AARCH64,
     cpu_hdr=_hdr,
+    port="evbarm",
     nic="vioif0",
     cpu_model="Cortex-A57 r1p0 (Cortex V8A core)",
     attach="""\

@@ -148,6 +148,7 @@ BEAGLE = SamplePlan(
     spaces=(_BEAGLE,),
     code=ARM,
     cpu_hdr=_netbsd_hdr,
+    port="evbarm",
     nic="cpsw0",
     cpu_model="Cortex-A8 r3p2 (Cortex V7A core)",
     attach=_BEAGLE_ATTACH,
@@ -189,6 +190,7 @@ IQ80321 = SamplePlan(
     ),
     code=ARM,
     cpu_hdr=_netbsd_hdr,
+    port="evbarm",
     nic="wm0",
     cpu_model="i80321 400MHz B1 (XScale core)",
     attach="""\
@@ -241,6 +243,7 @@ def openbsd_armv7(layout: CStruct) -> SamplePlan:
         code=ARM,
         cpu_hdr=None,
         cpu_data=lambda space, tables, segments: static_cpu_data(layout, 0xC0000000, space, segments),
+        port="armv7",
         nic="dwge0",
         cpu_model="ARM Cortex-A7 r0p4",
         attach="""\

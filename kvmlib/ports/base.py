@@ -93,6 +93,7 @@ class Pcb:
         size: sizeof(struct pcb), bytes.
         fields: register -> (offset, bytes).
         sp, fp: names of the stack and frame pointer among them; `fp` is empty where frames aren't chained by one.
+        bias: what must be added to the stack pointer to get the stack's address, bytes (2047 on sparc64).
         at_sp: registers that lie on the stack from sp on, in order, one long each; the return address is called "pc",
             and a long that is none has an empty name.
     """
@@ -101,6 +102,7 @@ class Pcb:
     fields: Mapping[str, tuple[int, int]]
     sp: str
     fp: str = ""
+    bias: int = 0
     at_sp: tuple[str, ...] = ()
 
 

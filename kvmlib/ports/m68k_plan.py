@@ -129,6 +129,7 @@ sd0: 512 MB, 1658 cyl, 10 head, 63 sec, 512 bytes/sect x 1048576 sectors
     heap_va=0x01800000,
     user_fp=0xFFEFFA3C,
     device_pa=0x00428000,
+    port="hp300",
     nic="le0",
     cpu_model="HP 9000/345 (50MHz MC68030 CPU+MMU)",
 )
@@ -155,6 +156,7 @@ vmetwo0 at mainbus0: VMEchip2, Rev 1
     heap_va=0x03000000,
     user_fp=0xFFFFDB20,
     device_pa=0xFFF42000,
+    port="mvme68k",
     nic="ie0",
     cpu_model="Motorola MVME-167: 33MHz MC68040 CPU+MMU+FPU",
 )
@@ -180,6 +182,7 @@ sd0: 512 MB, 1658 cyl, 10 head, 63 sec, 512 bytes/sect x 1048576 sectors
     heap_va=0x03000000,
     user_fp=0x0DFFF9F4,
     device_pa=0x00DFE000,
+    port="amiga",
     nic="le0",
     cpu_model="Amiga 4000 (m68060 CPU/MMU/FPU)",
 )
@@ -208,6 +211,7 @@ sd0: 512 MB, 1658 cyl, 10 head, 63 sec, 512 bytes/sect x 1048576 sectors
     heap_va=0x03000000,
     user_fp=0xFFFFDA64,
     device_pa=0x00E88000,
+    port="x68k",
     nic="ne0",
     cpu_model="X68030 (MC68030 CPU+MMU, MC68882 FPU)",
 )

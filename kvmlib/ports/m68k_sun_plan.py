@@ -53,6 +53,7 @@ SUN3X = SamplePlan(
     cpu_hdr=None,
     cpu_data=cpu_data(SUN3X_HDR, _SUN3X, "kernCbase", _SUN3X["kernbase"], 40, 8192 - 8),
     pcb=PCB,
+    port="sun3",
     nic="le0",
     cpu_model="Sun 3/80",
     attach="""\
@@ -178,6 +179,7 @@ SUN3 = SamplePlan(
     cpu_hdr=None,
     cpu_data=_segment_cpu_data(SUN3_HDR, _SUN3, 256),
     pcb=PCB,
+    port="sun3",
     nic="ie0",
     cpu_model="Sun 3/160",
     attach="""\
@@ -217,6 +219,7 @@ SUN2 = SamplePlan(
     # DUMP_EXTRA is 3 pages, though 9 are written.
     c_size=3 * _SUN2_PAGE - 8,
     pcb=PCB,
+    port="sun2",
     nic="ie0",
     cpu_model="Sun 2/120",
     # EF_M68000.

@@ -182,7 +182,7 @@ MACHINE = Machine(
     root=sparc64.root,
     mmu=_mmu,
     dumpmag_bytes=4,
-    pcb=Pcb(1064, {"sp": (0, 8), "pc": (8, 8), "pstate": (24, 2), "cwp": (27, 1), "pil": (28, 1)}, sp="sp"),
+    pcb=Pcb(1064, {"sp": (0, 8), "pc": (8, 8), "pstate": (24, 2), "cwp": (27, 1), "pil": (28, 1)}, sp="sp", bias=2047),
     elf_machine="EM_SPARCV9",
     samples=sparc64_plan.netbsd(_SUN4U, OLD_HDR, _new_form(2, 160)["cpu_hdr"]),
     **OLD,

@@ -59,7 +59,7 @@ MACHINE = Machine(
     register_facts=sparc64.register_facts(_decode_nmemseg),
     dumpmag_bytes=8,
     # snapshot() in locore.s doesn't save the pc.
-    pcb=Pcb(1136, {"sp": (0, 8), "pstate": (24, 2), "cwp": (27, 1), "pil": (28, 1)}, sp="sp"),
+    pcb=Pcb(1136, {"sp": (0, 8), "pstate": (24, 2), "cwp": (27, 1), "pil": (28, 1)}, sp="sp", bias=2047),
     elf_machine="EM_SPARCV9",
     samples=sparc64_plan.openbsd(_PAGING, _HDR),
 )

@@ -242,6 +242,7 @@ class SamplePlan:
         trapframe: the registers in ddb_regs (struct trapframe), one long each; empty where it isn't filled.
         frame_registers: which of these are pc, sp and fp.
         trap_registers: what others of these hold at a trap.
+        port: the directory under sys/arch that its kernel was built in, where it isn't the machine's name.
         nic: the network interface's name.
         cpu_model: what the CPU calls itself.
         attach: the lines of devices in the boot messages.
@@ -270,6 +271,7 @@ class SamplePlan:
     trapframe: tuple[str, ...] = ()
     frame_registers: Mapping[str, str] = field(default_factory=dict)
     trap_registers: Mapping[str, int] = field(default_factory=dict)
+    port: str = ""
     nic: str
     cpu_model: str
     attach: str

@@ -185,6 +185,7 @@ NETBSD = SamplePlan(
     code=POWERPC,
     cpu_hdr=None,
     cpu_data=_cpu_data,
+    port="macppc",
     nic="gem0",
     cpu_model="7455 (Revision 3.2), ID 0 (primary)",
     attach=_MAC_ATTACH,
@@ -192,6 +193,7 @@ NETBSD = SamplePlan(
 NETBSD_601 = replace(
     NETBSD,
     spaces=(_601,),
+    port="prep",
     nic="pcn0",
     cpu_model="601 (Revision 0.2), ID 0 (primary)",
     attach="""\
@@ -261,6 +263,7 @@ def _cpu_data_64(space: SpacePlan, tables: Tables, segments: Sequence[RamSeg]) -
 #: A Power Mac G5.
 NETBSD64 = replace(
     NETBSD,
+    port="",
     stack_va=0xC000000000010000,
     heap_va=0xC000000001000000,
     user_fp=0xFFFFFFFFD5C0,
@@ -273,6 +276,7 @@ NETBSD64 = replace(
 #: A Talos II. Nothing is known of the header: what is in it here was on the kernel's stack.
 OPENBSD64 = replace(
     OPENBSD,
+    port="",
     stack_va=0xC000000000010000,
     heap_va=0xC000000001000000,
     user_fp=0xBFFFFFFFFD5C0,

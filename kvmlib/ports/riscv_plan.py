@@ -72,6 +72,7 @@ NETBSD = SamplePlan(
     code=RISCV64,
     cpu_hdr=None,
     cpu_data=_cpu_data,
+    port="riscv",
     nic="vioif0",
     cpu_model="rv64imafdc, riscv-virtio",
     attach="""\

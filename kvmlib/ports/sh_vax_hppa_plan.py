@@ -39,6 +39,7 @@ def landisk(paging: Paging, windows: tuple[Window, ...]) -> SamplePlan:
         code=SH_LE,
         cpu_hdr=lambda space, root, segments: {"kcore_kptp": root, "kcore_nsegs": segments},
         elf_flags=_EF_SH4,
+        port="landisk",
         nic="re0",
         cpu_model="HITACHI SH4 266.666670 MHz",
         attach="""\
@@ -82,6 +83,7 @@ def _sh3(order: ByteOrder, **more: Any) -> SamplePlan:
 
 SH3EL = _sh3(
     "little",
+    port="evbsh3",
     nic="ne0",
     cpu_model="HITACHI SH7709A 133MHz",
     attach="""\
@@ -103,6 +105,7 @@ wd0: 1024 MB, 2080 cyl, 16 head, 63 sec, 512 bytes/sect x 2097152 sectors
 )
 SH3EB = _sh3(
     "big",
+    port="landisk",
     nic="rtk0",
     cpu_model="HITACHI SH7708R 100MHz",
     attach="""\

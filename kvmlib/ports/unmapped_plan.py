@@ -93,6 +93,7 @@ OPENBSD_M88K = SamplePlan(
     spaces=(WindowPlan(windows=(Window("the kernel", 0, 0x20000000, 0),), translates=False),),
     code=M88K,
     cpu_hdr=_m88k_hdr,
+    port="luna88k",
     nic="le0",
     cpu_model="OMRON LUNA-88K2",
     attach="""\

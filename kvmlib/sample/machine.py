@@ -57,7 +57,7 @@ class SampleMachine:
         self.pcb = plan.pcb or machine.pcb
         self.openbsd = machine.os == "openbsd"
         self.story = STORIES[machine.os]
-        self.version = version(self.story, machine.system.title, machine.arch)
+        self.version = version(self.story, machine.system.title, plan.port or machine.arch)
         self.words = Words(machine.byteorder, machine.long_bytes)
         self.page = space.page
         self.kernel = Kernel(plan.text_va, plan.text_pa, space.image_shift, self.page)
@@ -409,7 +409,7 @@ class SampleMachine:
         """Do what savectx does: store a few registers in dumppcb, others on the stack."""
         w = self.words
         pc, fp = self.chain[0]
-        self.registers = {pcb.sp: sp}
+        self.registers = {pcb.sp: sp - pcb.bias}
         if pcb.fp:
             self.registers |= {"pc": pc, pcb.fp: fp}
             self.frames = self.chain

@@ -128,7 +128,7 @@ class Unavailable(Translator):
 
     def kvatop(self, va: int) -> tuple[int, int]:
         """Raise TranslationError that says why."""
-        raise TranslationError(f"va {va:#x} cannot be translated: {self.why}", va, (1 << self.bits) - va)
+        raise TranslationError(f"va {va:#x} cannot be translated: {self.why}", va, max(1, (1 << self.bits) - va))
 
     def ranges(self, start: int, stop: int) -> Iterator[Mapping]:
         """Yield nothing."""

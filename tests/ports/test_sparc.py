@@ -191,6 +191,9 @@ def test_cpus_whose_tables_nobody_finds(cputype: int, name: str) -> None:
     t = translator(cpu_data(cputype))
     for va in (0, BASE, BASE + 0x4000):
         assert f"Unsupported CPU type: how a {name} describes" in fails(t, va)
+    with pytest.raises(TranslationError) as e:
+        t.kvatop(1 << 33)
+    assert e.value.size == 1
     assert list(t.mappings()) == []
     assert t.bits == 32
 
@@ -259,6 +262,18 @@ def test_junk_behind_openbsds_segments_is_no_ram(kd: kvmlib.Kvm) -> None:
     assert all(any(e) for e in entries[4:])
     with pytest.raises(kvmlib.NotInDumpError):
         kd.pa2off(entries[4][0])
+
+
+def test_segments_that_are_all_empty(tmp_path: Path) -> None:
+    sample = sample_in(tmp_path, "netbsd/sparc64")
+    with open(sample.image, "r+b") as f:
+        f.seek(sample.dump_off + 16 + 192)
+        f.write(struct.pack(">QQ", 0x40000000, 0) * 3)
+    with kvmlib.Kvm(sample.image, machine="netbsd/sparc64") as kd:
+        kd.dump_mkheader(sample.dump_off)
+        assert len(kd.segments) == 3
+        facts = {f.label: f.text for f in kvmlib.summary(kd).facts}
+        assert facts["MEMORY"] == "0 bytes in 0 segments up to pa 0x0"
 
 
 def test_dumppcb(tmp_path: Path) -> None:
