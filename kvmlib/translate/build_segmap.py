@@ -46,6 +46,8 @@ class SegmentBuilder:
         page = 1 << form.page_shift
         if va % page or pa % page or size % page:
             raise ValueError(f"va {va:#x}, pa {pa:#x} and size {size:#x} must be multiples of {page:#x}")
+        if bits & form.frame:
+            raise ValueError(f"bits {bits:#x} are a part of the page's number")
         for at in range(pa, pa + size, page):
             frame = at >> form.frame_shift
             if frame & ~form.frame:

@@ -185,6 +185,9 @@ class Radix(Translator):
         one_kind = len(last.entries) == 1 and isinstance(leaf, Page) and leaf.shift is None and last.size is None
         straight = all(k.below is None for lv in paging.levels for k in lv.entries if isinstance(k, Pointer))
         self._short_cut = leaf if one_kind and straight and isinstance(leaf, Page) else None
+        left = self._short_cut.left if self._short_cut else 0
+        self._left, self._right = max(left, 0), max(-left, 0)
+        self._last = (1 << last.bits) - 1
 
     # -- addresses ---------------------------------------------------------------------------------------------------
 
@@ -254,11 +257,12 @@ class Radix(Translator):
         """Return (pa, bytes left in the page)."""
         leaf = self._leaves.get(va >> self._span)
         if leaf is not None:
-            level, kind = self.paging.levels[-1], self._short_cut
-            entry = leaf[va >> level.shift & (1 << level.bits) - 1]
+            kind, page = self._short_cut, self._page
+            entry = leaf[va // page & self._last]
             if entry & kind.mask == kind.value:  # type: ignore[union-attr]
-                offset = va & self._page - 1
-                return address(entry, kind) + offset, self._page - offset  # type: ignore[arg-type]
+                offset = va & page - 1
+                # address(), without the call.
+                return ((entry & kind.frame) << self._left >> self._right) + offset, page - offset  # type: ignore[union-attr]
         return self._descend(va)
 
     def _descend(self, va: int) -> tuple[int, int]:

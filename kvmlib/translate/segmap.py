@@ -374,13 +374,17 @@ class SegmentMap(Translator):
 #: struct segmap of sys/arch/sparc/include/kcore.h: sg_wiremap, sg_pte, sg_pmeg, sg_npte, sg_nwired.
 _RECORD = {"big": struct.Struct(">QIHBb"), "little": struct.Struct("<QIHBb")}
 RECORD_BYTES = 16
+#: NBPRG: 64 segments of sparc's map make a region, and the kernel begins with one.
+_REGION = 1 << 24
 #: sizeof(kcore_seg_t): on sun3 and sun2 it takes the first bytes of the page that the header is on.
 _SEG = 8
 
 
 def _records(hdr: MappingType[str, Any], cpu_data: bytes, order: ByteOrder) -> Iterator[tuple[int, int, int, int]]:
     """Yield each segment's record: where it lies in the CPU data, sg_pte, sg_pmeg, sg_npte."""
-    count, at = hdr["nsegmap"], hdr["segmapoffset"]
+    count, at, base = hdr["nsegmap"], hdr["segmapoffset"], hdr["kernbase"]
+    if base % _REGION:
+        raise FormatError(f"kernbase is {base:#x}, but the kernel begins at a multiple of {_REGION:#x}")
     room = max(0, len(cpu_data) - at) // RECORD_BYTES
     if count > room:
         raise FormatError(
@@ -396,7 +400,7 @@ def sun4_map(hdr: MappingType[str, Any], cpu_data: bytes, order: ByteOrder) -> S
     """Set up a sun4 (cputype 0) or a sun4c (1) from its CPU header and CPU data.
 
     Raises:
-        FormatError: nsegmap or npmeg says more than the CPU data has.
+        FormatError: nsegmap or npmeg says more than the CPU data has, or kernbase is no place for a kernel.
     """
     form = SUN4 if hdr["cputype"] == 0 else SUN4C
     npmeg, pmegs, each = hdr["npmeg"], hdr["pmegoffset"], _PTE * form.ptes
@@ -424,7 +428,7 @@ def sun4m_map(hdr: MappingType[str, Any], cpu_data: bytes, order: ByteOrder, rea
     """Set up a sun4m from its CPU header and CPU data; its page tables are read from physical memory.
 
     Raises:
-        FormatError: nsegmap says more than the CPU data has.
+        FormatError: nsegmap says more than the CPU data has, or kernbase is no place for a kernel.
     """
     base = hdr["kernbase"]
 
