@@ -51,7 +51,12 @@ if TYPE_CHECKING:
     )
     from kvmlib.msgbuf import (
         Messages as Messages,
+        buffers as buffers,
         messages as messages,
+    )
+    from kvmlib.msgscan import (
+        Buffer as Buffer,
+        boots as boots,
     )
     from kvmlib.namelist import (
         Symbol as Symbol,
@@ -114,7 +119,8 @@ _HOME = {
     "ports": "machine machines",
     "ports.base": "Machine Register",
     "memory": "Segment Span",
-    "msgbuf": "Messages messages",
+    "msgbuf": "Messages buffers messages",
+    "msgscan": "Buffer boots",
     "namelist": "Symbol SymbolTable",
     "panic": "Fact State Summary summary",
     "report": "report_text",

@@ -62,7 +62,9 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument("length", metavar="LENGTH", type=_number, help="bytes")
     c.add_argument("-w", dest="write", metavar="FILE", help="write the raw bytes to a new FILE, or to stdout with -")
     command("map", "list the mapped ranges of the kernel's address space")
-    command("dmesg", "print the kernel's message buffer")
+    command("dmesg", "print the kernel's message buffer").add_argument(
+        "--all", action="store_true", help="print every buffer found in memory, with what speaks for and against it"
+    )
     c = command("symbols", "list the kernel's symbols")
     c.add_argument("pattern", metavar="PATTERN", nargs="?", help="a part of the name, or a pattern with * and ?")
     c.add_argument("--elf", metavar="FILE", help="write the symbols to a new ELF file instead")

@@ -196,12 +196,21 @@ def _nothing_mapped(kd: Kvm) -> str:
 
 
 def dmesg(a: argparse.Namespace) -> int:
-    """Print the kernel's messages."""
-    from kvmlib.msgbuf import messages
+    """Print the kernel's messages, or every message buffer."""
+    from kvmlib.msgbuf import buffers, messages
+    from kvmlib.report import buffer_data, buffer_text
 
     with _open(a) as kd:
         found = messages(kd)
-        _show(a, {"text": found.text, "source": printable(found.source), "va": found.va}, found.text.rstrip("\n"))
+        if a.all:
+            every = buffers(kd)
+            _show(a, [buffer_data(b) for b in every], "\n".join(buffer_text(b) for b in every))
+            return 0
+        data = {"text": found.text, "source": printable(found.source), "va": found.va, "pa": found.pa}
+        _show(a, data, found.text.rstrip("\n"))
+        if found.va is None and not a.json:
+            # Not among the messages, so that a pipe gets them alone.
+            print(f"kvmdump: {printable(found.source)}", file=sys.stderr)
     return 0
 
 

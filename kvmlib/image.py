@@ -24,6 +24,8 @@ from kvmlib.text import printable
 #: Sector sizes to try on a device, in bytes: DEV_BSIZE of both systems, then what "4Kn" disks want.
 SECTORS = (512, 4096)
 _COPY = 1 << 20
+#: Bytes looked at in one go by a search.
+_PIECE = 4 << 20
 #: Never wait for a pipe's other end, never take a terminal over.
 _OPEN_FLAGS = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _OTHER_COMPRESSIONS = {
@@ -60,6 +62,23 @@ class Image:
     def gather(self, runs: Iterable[tuple[int, int]]) -> bytes:
         """Return the bytes of many (offset, length) runs as one piece."""
         return b"".join([self.read(offset, n) for offset, n in runs])
+
+    def find(self, needle: bytes, start: int, stop: int) -> int:
+        """Return the first offset in [start, stop) at which `needle` lies whole, -1 where there is none."""
+        stop = min(stop, self.size)
+        for at in range(start, stop, _PIECE):
+            piece = self.read(at, min(_PIECE + len(needle) - 1, stop - at))
+            if (found := piece.find(needle)) >= 0:
+                return at + found
+        return -1
+
+    def sample(self, start: int, stop: int, step: int) -> bytes:
+        """Return every `step`-th byte of [start, stop), the one at `start` first."""
+        stop = min(stop, self.size)
+        return b"".join(
+            self.read(at, min(_PIECE // step * step, stop - at))[::step]
+            for at in range(start, stop, _PIECE // step * step)
+        )
 
     def readinto(self, offset: int, view: memoryview) -> int:
         """Fill `view` from `offset` on and return the bytes read, fewer only where the image ends. For bulk copies."""
@@ -117,6 +136,16 @@ class MappedFile(Image):
         """Return up to `n` bytes at `offset`; fewer only where the image ends."""
         self._guard()
         return self._map[offset : offset + n] if offset >= 0 else b""
+
+    def find(self, needle: bytes, start: int, stop: int) -> int:
+        """Return the first offset in [start, stop) at which `needle` lies whole, -1 where there is none."""
+        self._guard()
+        return self._map.find(needle, start, min(stop, self.size))
+
+    def sample(self, start: int, stop: int, step: int) -> bytes:
+        """Return every `step`-th byte of [start, stop), the one at `start` first."""
+        self._guard()
+        return self._map[start : min(stop, self.size) : step]
 
     def readinto(self, offset: int, view: memoryview) -> int:
         """Fill `view` without the mapping: a bad block is an error then, where touching its page is a SIGBUS."""

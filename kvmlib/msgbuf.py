@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kvmlib.errors import FormatError, KvmError
 from kvmlib.kvm import Kvm
-from kvmlib.memory import Span
-from kvmlib.text import decode
+from kvmlib.msgscan import MSG_MAGIC, SIZE_MAX, STAMP, Buffer, boots, clean, hole, layout, scan
 from kvmlib.variables import machine_of, pointer
 
-MSG_MAGIC = 0x063061
-#: A larger buffer is none: the systems use 8 to 128 KiB, and people who raise it stay far below this. Bytes.
-SIZE_MAX = 4 << 20
-#: The priority that log(9) puts before a line.
-_PRIORITY = re.compile(rb"^<\d{1,3}>", re.MULTILINE)
-_HOLE = {"unmapped": "not mapped", "not_in_dump": "not in the dump", "truncated": "behind the end of the file"}
+_PANIC = re.compile(rf"{STAMP}panic: (.*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +20,14 @@ class Messages:
     Attributes:
         text: printable text; its newlines and tabs are kept, what could harm a terminal is escaped.
         source: where it was found, in words.
-        va: of struct msgbuf.
+        va: of struct msgbuf; None where it was found without symbols.
+        pa: the same, where that is known.
     """
 
     text: str
     source: str
     va: int | None
+    pa: int | None = None
 
     @property
     def lines(self) -> list[str]:
@@ -73,8 +69,8 @@ def find_ring(kd: Kvm) -> Ring:
     _, va = pointer(kd, "msgbufp")
     if va == 0:
         raise FormatError("msgbufp is a null pointer: the kernel had no message buffer yet")
-    size, count = machine.long_bytes, machine.system.msgbuf_longs
-    raw = kd.read(va, size * count)
+    size = machine.long_bytes
+    raw = kd.read(va, size * 4)
     magic, bufx, _, bufs = (int.from_bytes(raw[i * size : (i + 1) * size], machine.byteorder) for i in range(4))
     if magic != MSG_MAGIC:
         raise FormatError(
@@ -87,26 +83,59 @@ def find_ring(kd: Kvm) -> Ring:
             f"1 to {SIZE_MAX:#x} were expected"
         )
     # An index that is out of range begins at 0 again, in the kernel too.
+    count = layout(machine, bufs) or machine.system.msgbuf_longs
     return Ring(va, va + size * count, bufs, bufx if bufx < bufs else 0)
 
 
 def messages(kd: Kvm) -> Messages:
     """Return the kernel's messages: oldest first, as dmesg(8) prints them.
 
-    NULs are skipped and priorities (``<3>``) are taken away. Where a part of the buffer isn't there, a line says so.
+    They are found by the symbol ``msgbufp`` or, where that leads to none, by searching memory. NULs are skipped and
+    priorities (``<3>``) are taken away. Where a part of the buffer isn't there, a line says so.
 
     Raises:
-        SymbolError: there is no symbol ``msgbufp``.
-        FormatError: what it points to is no message buffer, or a damaged one.
-        KvmError: it can't be read.
+        KvmError: there is no message buffer; of the kind and with the reason that the symbol led to none.
     """
+    try:
+        return _by_symbol(kd)
+    except KvmError as e:
+        machine_of(kd)
+        found = scan(kd)
+        if found:
+            return Messages(found[0].text, f"found by searching memory, at pa {found[0].pa:#x}", None, found[0].pa)
+        e.args = (f"{e}; no message buffer was found by searching memory either",)
+        raise
+
+
+def _by_symbol(kd: Kvm) -> Messages:
     ring = find_ring(kd)
     spans = [span for va, n in ring.runs(ring.next, ring.next) for span in kd.spans(va, n)]
     if not any(span.data for span in spans):
         kd.read(ring.text_va + ring.next, 1)  # Raises with the reason.
-    data = b"".join(_hole(span) if span.data is None else span.data for span in spans)
-    text = _PRIORITY.sub(b"", data.replace(b"\0", b""))
-    return Messages(decode(text, "\n\t"), "symbol msgbufp", ring.va)
+    data = b"".join(hole(span.size, span.kind) if span.data is None else span.data for span in spans)
+    return Messages(clean(data), "symbol msgbufp", ring.va, kd.kvatop(ring.va)[0])
+
+
+def buffers(kd: Kvm) -> tuple[Buffer, ...]:
+    """Return every message buffer in memory with the reasons for and against it, the running kernel's first.
+
+    That is the one that ``msgbufp`` leads to, if it leads to one.
+
+    Raises:
+        FormatError: no header was found yet.
+    """
+    found = scan(kd)
+    try:
+        ring, said = find_ring(kd), _by_symbol(kd)
+    except KvmError:
+        return found
+    assert said.pa is not None
+    same = next((b for b in found if b.pa == said.pa), None)
+    longs = (ring.text_va - ring.va) // machine_of(kd).long_bytes
+    reasons = ("msgbufp points to it", *(same.reasons if same else ()))
+    mine = Buffer(said.pa, ring.va, ring.size, ring.next, longs, "kernel", 100, said.text, reasons)
+    others = (replace(b, kind="leftover") if b.kind == "kernel" else b for b in found if b.pa != said.pa)
+    return (mine, *others)
 
 
 def between(kd: Kvm, ring: Ring, start: int, end: int) -> bytes:
@@ -121,15 +150,11 @@ def between(kd: Kvm, ring: Ring, start: int, end: int) -> bytes:
 def panic_line(kd: Kvm, but: tuple[str, ...] = ()) -> str | None:
     """Return what follows ``panic: `` in the last message that begins so; None if there is none or no messages.
 
-    Texts that begin with one of `but` don't count.
+    Only the last boot's messages count, and no texts that begin with one of `but`.
     """
     try:
-        lines = messages(kd).lines
+        last = boots(messages(kd).text)[-1:]
     except KvmError:
         return None
-    found = [line.removeprefix("panic: ") for line in lines if line.startswith("panic: ")]
+    found = [m[1] for part in last for line in part.splitlines() if (m := _PANIC.match(line))]
     return next((text for text in reversed(found) if not text.startswith(but)), None)
-
-
-def _hole(span: Span) -> bytes:
-    return f"\n[{span.size} bytes of the message buffer are {_HOLE[span.kind]}]\n".encode()

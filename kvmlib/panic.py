@@ -15,7 +15,7 @@ from kvmlib.dumpstate import State as State, extent, state as judge
 from kvmlib.errors import KvmError
 from kvmlib.identify import find_banner
 from kvmlib.kvm import DumpMag, Kvm
-from kvmlib.msgbuf import between, find_ring, panic_line
+from kvmlib.msgbuf import between, find_ring, messages, panic_line
 from kvmlib.text import c_string, decode, printable
 from kvmlib.variables import integer, machine_of, no_symbols, pointer, string, symbol
 
@@ -332,7 +332,13 @@ def _before_ddb(kd: Kvm, fact: Fact) -> list[Fact]:
     if not fact.text.startswith(_DDB_WORDS):
         return []
     line = panic_line(kd, but=_DDB_WORDS)
-    return [] if line is None else [Fact("PANIC", f"before ddb forced the dump: {line}", "symbol msgbufp")]
+    return [] if line is None else [Fact("PANIC", f"before ddb forced the dump: {line}", _messages_source(kd))]
+
+
+def _messages_source(kd: Kvm) -> str:
+    """Say where the messages were found, as a fact's source."""
+    found = messages(kd)
+    return found.source if found.va is not None else f"messages, {found.source}"
 
 
 def _pointed(kd: Kvm, name: str) -> Fact | None:
@@ -351,7 +357,7 @@ def _panicstr(kd: Kvm) -> Fact:
     if fact is not None:
         return fact
     if (line := panic_line(kd)) is not None:
-        return Fact("PANIC", line, "symbol msgbufp")
+        return Fact("PANIC", line, _messages_source(kd))
     found, why = _attempt(lambda: pointer(kd, "panicstr"))
     if found is not None:
         why = "panicstr is a null pointer" if found[1] == 0 else f"panicstr points to {found[1]:#x}, where no text is"

@@ -11,6 +11,7 @@ from kvmlib.backtrace import Stack, panic_registers, stack
 from kvmlib.errors import KvmError
 from kvmlib.kvm import Kvm
 from kvmlib.msgbuf import messages
+from kvmlib.msgscan import Buffer
 from kvmlib.namelist import Symbol
 from kvmlib.panic import Fact, summary
 from kvmlib.ports.base import Machine, Register
@@ -153,6 +154,20 @@ def find_text(found: Sequence[Candidate]) -> str:
         for reason in c.reasons:
             lines += textwrap.wrap(printable(reason), WIDTH, initial_indent="    ", subsequent_indent="      ")
     return "\n".join(lines)
+
+
+def buffer_data(b: Buffer) -> dict[str, Any]:
+    """Return a message buffer, for JSON."""
+    return asdict(b) | {"reasons": [printable(r) for r in b.reasons]}
+
+
+def buffer_text(b: Buffer) -> str:
+    """Return a message buffer: a line about it, the reasons, its text."""
+    where = f"pa {b.pa:#x}" + (f", va {b.va:#x}" if b.va is not None else "")
+    lines = [f"== {b.kind}, score {b.score}, {where}, {b.size} bytes =="]
+    for reason in b.reasons:
+        lines += textwrap.wrap(printable(reason), WIDTH, initial_indent="=  ", subsequent_indent="=    ")
+    return "\n".join([*lines, b.text.rstrip("\n")])
 
 
 def step_data(step: Step) -> dict[str, Any]:

@@ -191,12 +191,13 @@ def test_without_symbols(sample: kvmlib.Sample) -> None:
     without_symbols(sample)
     with kvmlib.open(sample.image) as kd:
         found, by_label = kvmlib.summary(kd), facts(kd)
-        for ask in (kvmlib.messages, kvmlib.panic_registers, kvmlib.stack):
+        for ask in (kvmlib.panic_registers, kvmlib.stack):
             with pytest.raises(kvmlib.SymbolError, match="is needed, and no kernel file was given"):
                 ask(kd)
+        # The messages are found by searching memory, and they hold the panic.
+        assert kvmlib.messages(kd).text == sample.messages
     assert found.state.verdict == "unknown"
-    assert (found.panic, found.dumpmag, found.crashed) == (None, None, None)
-    assert by_label["PANIC"].text.startswith("not known: ")
+    assert (found.panic, found.dumpmag, found.crashed) == (sample.panic, None, None)
     assert by_label["CRASH"].text.startswith("time not known: ")
     # The version is found without, by looking for it.
     assert found.version is not None
@@ -245,10 +246,9 @@ def test_panicstr_is_null_and_no_messages(amd64: kvmlib.Sample) -> None:
     poke_long(amd64, "msgbufp", 0)
     with kvmlib.open(amd64.image) as kd:
         found, fact = kvmlib.summary(kd), facts(kd)["PANIC"]
-        with pytest.raises(kvmlib.FormatError, match="msgbufp is a null pointer"):
-            kvmlib.messages(kd)
-    assert found.panic is None
-    assert fact.text.startswith("none: panicstr is a null pointer")
+        assert kvmlib.messages(kd).source.startswith("found by searching memory")
+    assert found.panic == amd64.panic
+    assert fact.source.startswith("messages, found by searching memory, at pa 0x")
 
 
 def test_panicstr_points_nowhere(amd64: kvmlib.Sample) -> None:
@@ -256,9 +256,21 @@ def test_panicstr_points_nowhere(amd64: kvmlib.Sample) -> None:
     poke_long(amd64, "msgbufp", UNMAPPED)
     with kvmlib.open(amd64.image) as kd:
         fact = facts(kd)["PANIC"]
-        with pytest.raises(kvmlib.TranslationError):
+        assert kvmlib.messages(kd).source.startswith("found by searching memory")
+    assert (fact.text, fact.source[:9]) == (amd64.panic, "messages,")
+
+
+@pytest.mark.parametrize(("value", "why"), [(0, "is a null pointer"), (UNMAPPED, "points to 0x1000, where no text is")])
+def test_nothing_tells_of_a_panic(amd64: kvmlib.Sample, value: int, why: str) -> None:
+    """Neither panicstr nor any message, as the buffer was lost."""
+    poke_long(amd64, "panicstr", value)
+    poke(amd64, long_at(amd64, "msgbufp"), bytes(8))
+    with kvmlib.open(amd64.image) as kd:
+        found, fact = kvmlib.summary(kd), facts(kd)["PANIC"]
+        with pytest.raises(kvmlib.KvmError):
             kvmlib.messages(kd)
-    assert "panicstr points to 0x1000, where no text is" in fact.text
+    assert found.panic is None
+    assert f"panicstr {why}" in fact.text
 
 
 @pytest.mark.parametrize(("start", "end"), [(0, 5), (5, 0), (7, 7), (0xFFFFFFFF, 5), (5, 0xFFFFFFFF)])

@@ -48,8 +48,9 @@ def test_report_says_what_is_missing(sample: kvmlib.Sample) -> None:
     with kvmlib.open(sample.image) as kd:
         text = report_text(kd)
     assert_fits(text)
-    for label in ("PANIC", "WHERE", "MESSAGES"):
-        assert f"\n{label:<10}not known: " in text
+    assert "\nWHERE     not known: " in text
+    assert f"\nPANIC     {sample.panic}" in text
+    assert "\nMESSAGES  the last of " in text
 
 
 def test_report_of_a_file_with_a_long_name(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from itertools import accumulate
 from typing import ClassVar
 
 from textual import work
@@ -28,7 +30,14 @@ class MessageRows:
         self.matches: list[list[tuple[int, int]]] = []
         #: The rows in which a match begins.
         self.found: list[int] = []
+        #: The row in which each boot's messages begin.
+        self.boots: list[int] = []
+        boots = [0, *accumulate(len(part) for part in kvmlib.boots(text))][:-1]
+        at = 0
         for line in text.split("\n"):
+            at += len(line) + 1
+            while len(self.boots) < len(boots) and boots[len(self.boots)] < at:
+                self.boots.append(len(self.rows))
             line = kvmlib.printable(line.expandtabs())
             hits = _hits(line, wanted)
             start = 0
@@ -75,7 +84,8 @@ class MessagesView(ListingView):
     view_id: ClassVar[str] = "messages"
     title: ClassVar[str] = "Messages"
     help_text: ClassVar[str] = (
-        "The kernel's message buffer, oldest line first. It begins at its end, where the panic is. / searches: "
+        "The kernel's message buffer, oldest line first. It begins at its end, where the panic is. It may hold the "
+        "messages of several boots. Without symbols it is found by searching memory. / searches: "
         "matches are underlined, n goes to the next one and N to the one before. Long lines go on in the next row."
     )
     DEFAULT_CSS = """
@@ -142,7 +152,13 @@ class MessagesView(ListingView):
         if self._wanted and isinstance(rows, MessageRows):
             which = rows.found.index(number) + 1 if number in rows.found else 0
             found = f", {f'{which} of ' if which else ''}{len(rows.found)} match{'' if len(rows.found) == 1 else 'es'}"
-        return Item(f"row {number + 1} of {len(rows)}{found}; from {self._messages.source}", self._messages.va)
+        boot = ""
+        if isinstance(rows, MessageRows) and len(rows.boots) > 1:
+            boot = f", boot {bisect_right(rows.boots, number)} of {len(rows.boots)}"
+        said = self._messages
+        how = said.source if said.va is None else f"from {said.source}"
+        detail = f"row {number + 1} of {len(rows)}{boot}{found}; {how}"
+        return Item(detail, said.pa if said.va is None else said.va, physical=said.va is None)
 
     # -- searching ---------------------------------------------------------------------------------------------------
 
