@@ -170,7 +170,7 @@ def _split_offset(text: str) -> tuple[str, str, str]:
     return text, "", ""
 
 
-NO_SYMBOLS = SymbolTable((), "none: no kernel file was given, and none lies beside the dump")
+NO_SYMBOLS = SymbolTable((), "none: no kernel file was given, none lies beside the dump, and no symbols are in it")
 
 
 def read_elf(path: str | os.PathLike[str], source: str | None = None) -> SymbolTable:
@@ -190,9 +190,9 @@ def read_elf(path: str | os.PathLike[str], source: str | None = None) -> SymbolT
             section = elf.get_section_by_name(".symtab")
             if section is None or section["sh_type"] != "SHT_SYMTAB":
                 raise FormatError(f"{name} has no symbols: it was stripped")
-            kinds = [_section_kind(s["sh_type"], s["sh_flags"]) for s in elf.iter_sections()]
+            kinds = [section_kind(s["sh_type"], s["sh_flags"]) for s in elf.iter_sections()]
             strings = elf.get_section(section["sh_link"]).data()
-            symbols = _unpack(section.data(), strings, kinds, elf.elfclass, elf.little_endian)
+            symbols = unpack_symbols(section.data(), strings, kinds, elf.elfclass, elf.little_endian)
             e_machine = elf["e_machine"]
             e_machine = "EM_ALPHA" if e_machine == EM_ALPHA else str(e_machine)
             table = SymbolTable(symbols, source or name, os.fsdecode(path), e_machine)
@@ -241,7 +241,8 @@ def _system_of(elf: Any, version: Symbol | None) -> str | None:
     return None
 
 
-def _section_kind(sh_type: str, sh_flags: int) -> str:
+def section_kind(sh_type: str, sh_flags: int) -> str:
+    """Return nm(1)'s letter for the symbols of a section with this type (as pyelftools names it) and these flags."""
     if sh_flags & _SHF_EXECINSTR:
         return "T"
     if sh_type == "SHT_NOBITS":
@@ -249,7 +250,8 @@ def _section_kind(sh_type: str, sh_flags: int) -> str:
     return "D" if sh_flags & _SHF_WRITE else "R"
 
 
-def _unpack(data: bytes, strings: bytes, kinds: list[str], elfclass: int, little: bool) -> list[Symbol]:
+def unpack_symbols(data: bytes, strings: bytes, kinds: list[str], elfclass: int, little: bool) -> list[Symbol]:
+    """Unpack a symbol table; `kinds` has nm(1)'s letter of each section. Names outside `strings` are left out."""
     order = "<" if little else ">"
     if elfclass == 64:
         entry = struct.Struct(order + "IBBHQQ")

@@ -219,7 +219,7 @@ def _symbols(kd: Kvm, version: Fact) -> Fact:
         text += wrong if _readable(kd, "version") else "; whether they match can't be told: version is not in the dump"
         if machine_of(kd).os == "openbsd":
             text += " (OpenBSD links a new kernel at each boot)"
-    return Fact("SYMBOLS", text, "kernel file")
+    return Fact("SYMBOLS", text, "kernel file" if kd.symbols.path is not None else "found by searching memory")
 
 
 def _host(kd: Kvm) -> Iterator[Fact]:

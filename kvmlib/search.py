@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kvmlib.errors import FormatError, KvmError
+from kvmlib.carve import carve
+from kvmlib.errors import FormatError, KvmError, TranslationError
 from kvmlib.identify import Reading, doubt, readings
 from kvmlib.image import Image, open_image
 from kvmlib.kcore import CORE_CPU, MidMag
 from kvmlib.kvm import Kvm
-from kvmlib.namelist import kernel_beside, read_elf
+from kvmlib.namelist import NO_SYMBOLS, kernel_beside, read_elf
 from kvmlib.ports import MIDS
 from kvmlib.ports.base import Machine
 from kvmlib.text import printable
@@ -161,7 +162,8 @@ def open(
 
     Args:
         path: a saved core (plain or gzip), an image of a partition or a whole disk, or a device.
-        system: the kernel file; without it, one saved beside the core is used if there is one.
+        system: the kernel file; without it, one saved beside the core is used if there is one, else the symbols that
+            lie in the dump.
         machine: ``os/arch``, to overrule what the evidence says.
         dump_off: where the header is, in bytes; without it, at 0 as a saved core, else wherever it is found.
         write: allow `Kvm.dump_inval`.
@@ -177,8 +179,8 @@ def open(
             raise FormatError(
                 f"{printable(kd.path)} is a saved core, whose header is at 0: no dump offset can be given"
             )
-        if system is None:
-            _use_kernel_beside(kd)
+        if system is None and not _use_kernel_beside(kd):
+            _use_carved(kd)
     except BaseException:
         kd.close()
         raise
@@ -209,12 +211,39 @@ def _nearly(image: Image, machine: str | Machine | None) -> str:
     return problem
 
 
-def _use_kernel_beside(kd: Kvm) -> None:
+def _use_kernel_beside(kd: Kvm) -> bool:
     beside = kernel_beside(kd.path)
     if beside is None:
-        return
+        return False
     try:
         kd.set_symbols(read_elf(beside, f"{printable(Path(beside).name)}, beside the dump"))
     except KvmError:
         # A file that merely has the right name is no reason not to open the dump.
-        return
+        return False
+    return True
+
+
+def _use_carved(kd: Kvm) -> None:
+    """Use the symbols that the boot loader put into memory, if what they call version is the kernel's version."""
+    assert kd.machine is not None
+    for found in carve(kd.image, kd.memory, kd.machine):
+        kd.set_symbols(found.table)
+        if _is_this_kernels(kd):
+            return
+    kd.set_symbols(NO_SYMBOLS)
+
+
+def _is_this_kernels(kd: Kvm) -> bool:
+    """Tell whether the header, the page tables and the symbols agree: version leads to what the system says of itself.
+
+    Where that page was lost, or nothing can be translated anyway, nothing speaks against them.
+    """
+    assert kd.machine is not None
+    version, banner = kd.symbols.get("version"), kd.machine.system.banner
+    assert version is not None
+    try:
+        return kd.read(version.value, len(banner)) == banner
+    except TranslationError:
+        return next(kd.mappings(), None) is None
+    except KvmError:
+        return True

@@ -63,6 +63,18 @@ def long_at(sample: kvmlib.Sample, where: str) -> int:
         return int.from_bytes(kd.read(va_of(sample, where), sample.machine.long_bytes), sample.machine.byteorder)
 
 
+def without_symbols(sample: kvmlib.Sample) -> None:
+    """Take the kernel file away, and what makes the symbols in the dump recognizable."""
+    Path(sample.kernel).unlink()
+    forget_symbols(Path(sample.image))
+
+
+def forget_symbols(image: Path) -> Path:
+    """Take away what makes the symbols in a dump recognizable; return the same path."""
+    image.write_bytes(image.read_bytes().replace(b"\x7fELF", b"\0ELF"))
+    return image
+
+
 def truncate(sample: kvmlib.Sample, size: int) -> None:
     with open(sample.image, "r+b") as f:
         f.truncate(size)

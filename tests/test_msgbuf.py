@@ -11,7 +11,7 @@ from hypothesis import given, strategies as st
 import kvmlib
 from kvmlib.__main__ import main
 from kvmlib.msgbuf import panic_line
-from tests.samples import long_at, poke_long, sample_in, truncate
+from tests.samples import long_at, poke_long, sample_in, truncate, without_symbols
 
 MAGIC = 0x063061
 #: Both systems, both widths, both byte orders.
@@ -50,7 +50,7 @@ class Memory:
     def __init__(self, sample: kvmlib.Sample) -> None:
         self.sample = sample
         self.page = sample.machine.page_size
-        Path(sample.kernel).unlink()
+        without_symbols(sample)
         with kvmlib.open(sample.image) as kd:
             (own,) = kvmlib.buffers(kd)
             self.ram = kd.ram
@@ -112,7 +112,7 @@ def test_samples_without_a_kernel_file(name: str, tmp_path: Path) -> None:
             assert kvmlib.buffers(kd)[0].reasons[0] == "msgbufp points to it"
         except kvmlib.TranslationError:
             pa = None
-    Path(sample.kernel).unlink()
+    without_symbols(sample)
     with kvmlib.open(sample.image) as kd:
         found, every = kvmlib.messages(kd), kvmlib.buffers(kd)
     assert found.text == sample.messages

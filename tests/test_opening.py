@@ -71,7 +71,7 @@ def test_a_damaged_kernel_beside_is_no_reason_not_to_open(core: Path) -> None:
     packed = Path(f"{kernel}.gz")
     packed.write_bytes(b"\x1f\x8b\x08\0" + b"no gzip data at all")
     with kvmlib.open(core) as kd:
-        assert len(kd.symbols) == 0
+        assert kd.symbols.source.startswith("the dump itself")
     with pytest.raises(kvmlib.FormatError, match="damaged gzip file"):
         kvmlib.open(core, system=packed)
 

@@ -13,7 +13,18 @@ from typing import Any
 import pytest
 
 import kvmlib
-from tests.samples import NAMES, file_offset, long_at, open_with, poke, poke_long, sample_in, truncate, va_of
+from tests.samples import (
+    NAMES,
+    file_offset,
+    long_at,
+    open_with,
+    poke,
+    poke_long,
+    sample_in,
+    truncate,
+    va_of,
+    without_symbols,
+)
 from tests.test_savecore import VECTORS
 
 
@@ -38,10 +49,6 @@ def facts(kd: kvmlib.Kvm) -> dict[str, kvmlib.Fact]:
 
 def joined(text: str) -> str:
     return " ".join(line.strip() for line in text.splitlines())
-
-
-def without_symbols(sample: kvmlib.Sample) -> None:
-    Path(sample.kernel).unlink()
 
 
 # -- samples ---------------------------------------------------------------------------------------------------------

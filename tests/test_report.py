@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 import kvmlib
 from kvmlib.hexdump import Hexdump, hexdump
 from kvmlib.report import info_data, report_text
-from tests.samples import NAMES, sample_in, truncate
+from tests.samples import NAMES, sample_in, truncate, without_symbols
 
 WIDTH = 79
 
@@ -44,7 +44,7 @@ def test_report(sample: kvmlib.Sample) -> None:
 
 
 def test_report_says_what_is_missing(sample: kvmlib.Sample) -> None:
-    Path(sample.kernel).unlink()
+    without_symbols(sample)
     with kvmlib.open(sample.image) as kd:
         text = report_text(kd)
     assert_fits(text)
@@ -111,7 +111,7 @@ def test_info_keys(sample: kvmlib.Sample) -> None:
 
 def test_info_keys_are_there_when_nothing_is_known(tmp_path: Path) -> None:
     sample = sample_in(tmp_path, "openbsd/amd64")
-    Path(sample.kernel).unlink()
+    without_symbols(sample)
     truncate(sample, sample.data_off)
     found = info(sample, machine=sample.machine)
     assert set(found) >= set(KEYS)

@@ -16,6 +16,7 @@ from kvmtui.dialogs.confirm import ConfirmDialog, MessageDialog
 from kvmtui.dialogs.invalidate import InvalidateDialog
 from kvmtui.dialogs.save import SaveDialog
 from kvmtui.views.memory import MemoryView
+from tests.samples import forget_symbols
 from tests.tui.hosting import digest, screen, settle
 from tests.tui.running import content, dump_screen, names, press, running, top, view, write
 
@@ -344,6 +345,7 @@ async def test_what_cannot_be_written_says_why(image: Path, tmp_path: Path) -> N
 
 async def test_without_dumpmag_there_is_nothing_to_invalidate(image: Path) -> None:
     (image.parent / "sample.elf").unlink()
+    forget_symbols(image)
     async with running(image) as pilot:
         await press(pilot, "i")
         assert isinstance(pilot.app.screen, MessageDialog)

@@ -6,6 +6,7 @@ from pathlib import Path
 import kvmlib
 from kvmtui.views.messages import MessageRows, MessagesView
 from kvmtui.widgets.lines import Lines
+from tests.samples import forget_symbols
 from tests.tui.running import press, running, view
 
 
@@ -19,7 +20,7 @@ def test_rows_at_which_boots_begin() -> None:
 
 async def test_messages_without_symbols(image: Path) -> None:
     alone = image.with_name("alone.img")
-    shutil.copy(image, alone)
+    forget_symbols(Path(shutil.copy(image, alone)))
     with kvmlib.open(image) as kd:
         text = kvmlib.messages(kd).text
     async with running(alone) as pilot:

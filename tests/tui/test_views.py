@@ -15,6 +15,7 @@ from kvmtui.views.segments import SegmentsView
 from kvmtui.views.summary import SummaryView, summary_rows
 from kvmtui.views.symbols import SymbolsView
 from kvmtui.widgets.lines import Lines
+from tests.samples import forget_symbols
 from tests.tui.hosting import hosted, screen, settle
 from tests.tui.running import press, running, view, write
 
@@ -100,7 +101,7 @@ async def test_summary_of_a_cut_off_dump_says_so_in_words_and_in_the_title(image
 
 async def test_summary_without_symbols_is_still_a_summary(image: Path) -> None:
     alone = image.with_name("alone.img")
-    shutil.copy(image, alone)
+    forget_symbols(Path(shutil.copy(image, alone)))
     async with running(alone) as pilot:
         text = view(pilot, SummaryView).list.text
         assert "OpenBSD" in text
@@ -177,7 +178,7 @@ async def test_register_that_points_nowhere_says_so(image: Path, monkeypatch: py
 
 async def test_registers_without_symbols_say_why(image: Path) -> None:
     alone = image.with_name("alone.img")
-    shutil.copy(image, alone)
+    forget_symbols(Path(shutil.copy(image, alone)))
     with kvmlib.open(alone) as kd:
         with pytest.raises(kvmlib.KvmError) as e:
             kvmlib.stack(kd)
@@ -301,7 +302,7 @@ async def test_pattern_with_wildcards(image: Path) -> None:
 
 async def test_no_symbols_says_how_to_get_some(image: Path) -> None:
     alone = image.with_name("alone.img")
-    shutil.copy(image, alone)
+    forget_symbols(Path(shutil.copy(image, alone)))
     async with running(alone) as pilot:
         await press(pilot, "6")
         text = solid("\n".join(screen(pilot)))
