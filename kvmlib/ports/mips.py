@@ -6,6 +6,7 @@ cpuregs.h, mips1_pte.h, mips3_pte.h, mips_machdep.c, pmap.c; lib/libkvm/kvm_mips
 
 from __future__ import annotations
 
+import bisect
 import sys
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -199,12 +200,15 @@ def _pointers(read: ReadPhysical, ram: Sequence[RamSeg], order: ByteOrder) -> tu
     odd numbers, which may be PTEs of wired pages.
     """
     wide, narrow = [], []
+    runs = sorted((s.start, s.start + s.size) for s in ram)
+    starts = [start for start, _ in runs]
 
     def points(word: int, stop: int) -> bool:
         return KSEG0 <= word < stop and word & 3 == 0 and present(word & PHYS_MASK)
 
     def present(pa: int) -> bool:
-        return any(s.start <= pa < s.start + s.size for s in ram)
+        i = bisect.bisect_right(starts, pa) - 1
+        return i >= 0 and pa < runs[i][1]
 
     for pa, high, low in _doublewords(read, ram, order):
         if high == 0xFFFFFFFF:

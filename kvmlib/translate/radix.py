@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Callable, Iterator, Mapping as MappingType
+from collections.abc import Callable, Generator, Iterator, Mapping as MappingType
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -173,6 +173,9 @@ class Radix(Translator):
         self._swap = order != sys.byteorder
         self._tables: dict[int, array[int]] = {}
         self._names: dict[tuple[str, int], tuple[str, ...]] = {}
+        #: Tables, by their level's name and pa, that map nothing: where tables point to themselves or to one another,
+        #: `ranges` would come to the same ones again and again.
+        self._barren: set[tuple[str, int]] = set()
         last = paging.levels[-1]
         self._span = last.shift + last.bits
         self._page = 1 << last.shift
@@ -378,9 +381,13 @@ class Radix(Translator):
             elif (low := max(start, m.va)) < (high := min(stop, m.va + m.size)):
                 yield Mapping(low, m.pa + low - m.va, high - low, m.flags)
 
-    def _pages(self, level: Level, depth: int, pa: int, base: int, start: int, stop: int) -> Iterator[Mapping]:
+    def _pages(
+        self, level: Level, depth: int, pa: int, base: int, start: int, stop: int
+    ) -> Generator[Mapping, None, bool]:
+        """Yield the pages in [start, stop) of the table at `pa`; tell whether there were any."""
         shift, protection = level.shift, self.paging.protection
         size = 1 << shift
+        found = False
         for index, entry in self._present(level, pa):
             kind = level.kind(entry)
             if kind is None:
@@ -398,23 +405,42 @@ class Radix(Translator):
                 to = address(entry, kind)
                 if kind.shift is not None:
                     to += va & (1 << kind.shift) - 1
+                found = True
                 yield Mapping(va, to, size, flags)
-            else:
-                below = kind.below or self.paging.levels[depth + 1]
-                yield from self._pages(below, depth + 1, address(entry, kind), va, start, stop)
+                continue
+            below, table = kind.below or self.paging.levels[depth + 1], address(entry, kind)
+            if (below.name, table) in self._barren:
+                continue
+            if (yield from self._pages(below, depth + 1, table, va, start, stop)):
+                found = True
+            elif start <= va and va + size <= stop:
+                self._barren.add((below.name, table))
+        return found
 
     def _present(self, level: Level, pa: int) -> Iterator[tuple[int, int]]:
         """Yield the entries of a table that are in the dump."""
         try:
             yield from enumerate(self._table(level, pa))
         except (NotInDumpError, TruncatedError):
-            index = 0
-            while index < level.count:
-                try:
-                    yield index, self._entry(level, pa, index)
-                    index += 1
-                except (NotInDumpError, TruncatedError) as e:
-                    index += self._missing(level, pa, index, e)
+            yield from self._parts(level, pa)
+
+    def _parts(self, level: Level, pa: int) -> Iterator[tuple[int, int]]:
+        """Do what `_present` does, run by run: a table may be large, and damage may promise a larger one."""
+        each, index, n = self.paging.entry_bytes, 0, level.count
+        while n:
+            at = pa + each * index
+            try:
+                part = self._read(at, each * n)
+            except (NotInDumpError, TruncatedError) as e:
+                if n > 1:
+                    # What there is before it, or else the one entry.
+                    n = max(1, (e.pa - at) // each)
+                    continue
+                index += self._missing(level, pa, index, e)
+            else:
+                yield from enumerate(self._decode(part), index)
+                index += n
+            n = level.count - index
 
 
 def _size(n: int) -> str:
