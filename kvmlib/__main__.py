@@ -46,6 +46,11 @@ def parser() -> argparse.ArgumentParser:
             c.add_argument("dump", metavar="DUMP", help="a saved core, an image, or a device")
             c.add_argument("-N", dest="system", metavar="system", help="the kernel file")
             c.add_argument(
+                "--force-kernel",
+                action="store_true",
+                help="use the kernel file although it is another kernel's than the dump's",
+            )
+            c.add_argument(
                 "-o", dest="dump_off", metavar="dump_off", type=_number, help="where the header is, in bytes"
             )
         if dump or name == "find":

@@ -30,7 +30,7 @@ _KINDS = {
 def _open(a: argparse.Namespace) -> Kvm:
     from kvmlib.search import open as open_dump
 
-    return open_dump(a.dump, system=a.system, machine=a.machine, dump_off=a.dump_off)
+    return open_dump(a.dump, system=a.system, machine=a.machine, dump_off=a.dump_off, force=a.force_kernel)
 
 
 def _show(a: argparse.Namespace, data: Any, text: str) -> None:

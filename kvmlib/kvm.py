@@ -98,6 +98,7 @@ class Kvm:
         symbols: the kernel's symbols, empty without a kernel file.
         reading: how the headers were read and why that machine was chosen; None until there is a header.
         runners_up: the other machines it could be, best first.
+        kernel_note: why a kernel file that lies beside the dump isn't used; empty where there is nothing to say.
     """
 
     def __init__(
@@ -124,6 +125,7 @@ class Kvm:
         self._error = ""
         self.path = os.fsdecode(path)
         self.symbols = NO_SYMBOLS
+        self.kernel_note = ""
         self.reading: Reading | None = None
         self.runners_up: tuple[Reading, ...] = ()
         self._memory: PhysicalMemory | None = None

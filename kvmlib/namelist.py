@@ -185,7 +185,7 @@ def read_elf(path: str | os.PathLike[str], source: str | None = None) -> SymbolT
 
     name = printable(os.fsdecode(path))
     try:
-        with _open_kernel(path) as f:
+        with open_kernel(path) as f:
             elf = ELFFile(f)
             section = elf.get_section_by_name(".symtab")
             if section is None or section["sh_type"] != "SHT_SYMTAB":
@@ -212,7 +212,7 @@ def read_elf(path: str | os.PathLike[str], source: str | None = None) -> SymbolT
         raise FormatError(f"{name} is a damaged ELF file: {type(e).__name__} while reading its symbols") from e
 
 
-def _open_kernel(path: str | os.PathLike[str]) -> BinaryIO:
+def open_kernel(path: str | os.PathLike[str]) -> BinaryIO:
     """Open a kernel file, unpacked in memory where savecore -z packed it."""
     with open(path, "rb") as f:
         packed_file = f.read(2) == b"\x1f\x8b"

@@ -14,7 +14,8 @@ from kvmlib.identify import Reading, doubt, readings
 from kvmlib.image import Image, open_image
 from kvmlib.kcore import CORE_CPU, MidMag
 from kvmlib.kvm import Kvm
-from kvmlib.namelist import NO_SYMBOLS, kernel_beside, read_elf
+from kvmlib.match import check
+from kvmlib.namelist import NO_SYMBOLS, SymbolTable, kernel_beside, read_elf
 from kvmlib.ports import MIDS
 from kvmlib.ports.base import Machine
 from kvmlib.text import printable
@@ -157,6 +158,7 @@ def open(
     machine: str | Machine | None = None,
     dump_off: int | None = None,
     write: bool = False,
+    force: bool = False,
 ) -> Kvm:
     """Open a dump: find its header, decide the machine, enable translation, get symbols.
 
@@ -167,9 +169,11 @@ def open(
         machine: ``os/arch``, to overrule what the evidence says.
         dump_off: where the header is, in bytes; without it, at 0 as a saved core, else wherever it is found.
         write: allow `Kvm.dump_inval`.
+        force: use the kernel file although it is another kernel's than the dump's.
 
     Raises:
-        KvmError: with a sentence that says what was looked for, where, and what was there instead.
+        KvmError: with a sentence that says what was looked for, where, and what was there instead; `system` isn't the
+            dump's kernel. One beside the core that isn't is left out, and `Kvm.kernel_note` says why.
     """
     kd = Kvm(path, system=system, machine=machine, write=write)
     try:
@@ -179,8 +183,12 @@ def open(
             raise FormatError(
                 f"{printable(kd.path)} is a saved core, whose header is at 0: no dump offset can be given"
             )
-        if system is None and not _use_kernel_beside(kd):
+        if system is None and not _use_kernel_beside(kd, force):
             _use_carved(kd)
+            if kd.kernel_note and not len(kd.symbols):
+                kd.set_symbols(SymbolTable((), f"none: {kd.kernel_note}"))
+        elif system is not None and not force:
+            check(kd)
     except BaseException:
         kd.close()
         raise
@@ -211,14 +219,18 @@ def _nearly(image: Image, machine: str | Machine | None) -> str:
     return problem
 
 
-def _use_kernel_beside(kd: Kvm) -> bool:
+def _use_kernel_beside(kd: Kvm, force: bool) -> bool:
     beside = kernel_beside(kd.path)
     if beside is None:
         return False
     try:
         kd.set_symbols(read_elf(beside, f"{printable(Path(beside).name)}, beside the dump"))
-    except KvmError:
+        if not force:
+            check(kd)
+    except KvmError as e:
         # A file that merely has the right name is no reason not to open the dump.
+        kd.kernel_note = f"the kernel beside the dump was left out: {e}"
+        kd.set_symbols(NO_SYMBOLS)
         return False
     return True
 

@@ -45,6 +45,11 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("dump", metavar="DUMP", nargs="?", help="the dump; a core may be packed by gzip")
     p.add_argument("-N", dest="system", metavar="system", help="the kernel file that the dump is of, for its symbols")
+    p.add_argument(
+        "--force-kernel",
+        action="store_true",
+        help="use the kernel file although it is another kernel's than the dump's",
+    )
     p.add_argument("-m", dest="machine", metavar="machine", help="os/arch, to overrule what the dump says")
     p.add_argument(
         "-o",
@@ -71,14 +76,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = arguments_parser.parse_args(argv)
     if args.sample is not None and args.dump is not None:
         arguments_parser.error("--sample makes its own dump: name either a sample or a DUMP")
-    if args.dump is None and (args.system, args.machine, args.dump_off) != (None, None, None):
-        arguments_parser.error("-N, -m and -o belong to a DUMP")
+    given = (args.system, args.machine, args.dump_off, args.force_kernel or None)
+    if args.dump is None and given != (None,) * 4:
+        arguments_parser.error("-N, -m, -o and --force-kernel belong to a DUMP")
     from kvmtui.opening import DEFAULT_SAMPLE, Request, Samples
 
     sample = None if args.sample is None else args.sample or DEFAULT_SAMPLE
     request = None
     if args.dump is not None or sample is not None:
-        request = Request(args.dump or "", args.system, args.machine, args.dump_off, sample)
+        request = Request(args.dump or "", args.system, args.machine, args.dump_off, sample, args.force_kernel)
     samples = Samples()
     try:
         return _run(request, samples, args.ascii)

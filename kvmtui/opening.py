@@ -23,6 +23,7 @@ class Request:
     machine: str | None = None
     dump_off: int | None = None
     sample: str | None = None
+    force: bool = False
 
     @property
     def doing(self) -> str:
@@ -69,7 +70,9 @@ def open_dump(request: Request, samples: Samples) -> kvmlib.Kvm:
     try:
         if request.sample is not None:
             path = kvmlib.make_sample(request.sample, samples.folder()).image
-        return kvmlib.open(path, system=request.system, machine=request.machine, dump_off=request.dump_off)
+        return kvmlib.open(
+            path, system=request.system, machine=request.machine, dump_off=request.dump_off, force=request.force
+        )
     except OSError as e:
         raise kvmlib.KvmError(f"{kvmlib.printable(str(e.filename or path))}: {e.strerror or e}") from e
 

@@ -37,7 +37,7 @@ def test_the_kernel_file_decides_between_the_systems(core: Path, part: int) -> N
 
 def test_the_kernels_own_words_outweigh_the_kernel_file(core: Path, tmp_path: Path) -> None:
     wrong = kvmlib.make_sample("openbsd/amd64", tmp_path)
-    with kvmlib.open(core, system=wrong.kernel) as kd:
+    with kvmlib.open(core, system=wrong.kernel, force=True) as kd:
         assert kd.machine is not None
         assert kd.machine.name == "netbsd/amd64"
 
