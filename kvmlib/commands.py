@@ -48,12 +48,12 @@ def _digits(kd: Kvm) -> int:
 def find(a: argparse.Namespace) -> int:
     """Print every candidate header."""
     from kvmlib.report import find_data, find_text
-    from kvmlib.search import find as find_dumps
+    from kvmlib.search import find as find_dumps, no_dump
 
     found = find_dumps(a.image, a.machine)
     _show(a, find_data(found), find_text(found))
     if not found:
-        raise KvmError(f"no dump header in {printable(a.image)}")
+        raise KvmError(no_dump(a.image, a.machine))
     return 0
 
 

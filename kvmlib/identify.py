@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from weakref import WeakKeyDictionary
 
 from kvmlib.errors import FormatError, KvmError
@@ -18,14 +20,16 @@ from kvmlib.text import printable
 #: Memory searched for the kernel's banner, in bytes: kernels are loaded low.
 _BANNER_RANGE = 256 << 20
 _PIECE = 4 << 20
+#: More than a banner's bytes, so that none is missed between two pieces.
+_OVERLAP = 256
 _BANNER = re.compile(rb"(OpenBSD|NetBSD) \d{1,2}\.[ -~]{1,60}\([ -~]{1,80}\) #\d+")
 #: The second line of ``version`` names the directory that the kernel was built in (sys/conf/newvers.sh).
 _BUILT = re.compile(rb"/sys/arch/([a-z0-9]{2,16})/compile/")
 #: Readings whose scores differ by no more than this are as good as each other.
 _TIE = 4
 _TOP = 1 << 64
-#: What `find_banner` found: several readings of one image ask for it, and without a banner it looks at all the memory.
-_banners: WeakKeyDictionary[Image, dict[tuple[int, int], tuple[int, bytes] | None]] = WeakKeyDictionary()
+#: What `find_banner` found: (from, up to, result), in order. Many headers of one image ask for it.
+_banners: WeakKeyDictionary[Image, list[tuple[int, int, tuple[int, bytes] | None]]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +76,13 @@ def readings(image: Image, offset: int | None, machine: str | Machine | None = N
         FormatError: no machine's header is there; says what is.
     """
     wanted = (machine_by_name(machine),) if machine is not None else MACHINES
+    forms = [form for known in wanted for form in (known, *(f for f in known.forms if not f.on_request))]
+    if machine is None and len(raw := image.read(offset or 0, 4)) == 4:
+        # The others would only say that this is not their id, and a hostile image has thousands of headers.
+        mid = MidMag.parse(raw).mid
+        forms = [m for m in forms if m.mid == mid]
     found, problems = [], []
-    for m in (form for known in wanted for form in (known, *(f for f in known.forms if not f.on_request))):
+    for m in forms:
         try:
             found.append(_judge(image, *_settle(image, m, _read_headers(image, offset, m))))
         except FormatError as e:
@@ -273,19 +282,25 @@ def _built_for(image: Image, start: int) -> str | None:
 def find_banner(image: Image, start: int, stop: int) -> tuple[int, bytes] | None:
     """Return (file offset, text) of the first kernel banner in bytes [start, stop) of the image; 256 MiB at most."""
     stop = min(stop, start + _BANNER_RANGE)
-    known = _banners.setdefault(image, {})
-    if (start, stop) not in known:
-        known[start, stop] = _search_banner(image, start, stop)
-    return known[start, stop]
+    known = _banners.setdefault(image, [])
+    i = bisect.bisect_right(known, start, key=itemgetter(0))
+    begin = start
+    if i and start < known[i - 1][1]:
+        # It was searched from an earlier place on: there is nothing before `begin`, or only what was found.
+        _, begin, found = known[i - 1]
+        if found is not None:
+            return found if found[0] + len(found[1]) <= stop else None
+    found = _search_banner(image, begin, stop)
+    known.insert(i, (start, found[0] + 1 if found else stop - _OVERLAP, found))
+    return found
 
 
 def _search_banner(image: Image, start: int, stop: int) -> tuple[int, bytes] | None:
-    overlap = 256
     for at in range(start, stop, _PIECE):
         try:
-            piece = image.read(at, min(_PIECE + overlap, stop - at))
+            piece = image.read(at, min(_PIECE + _OVERLAP, stop - at))
         except KvmError:
-            return None
+            continue
         # bytes.find is many times faster than the regular expression, and memory is mostly something else.
         if b"BSD " in piece and (m := _BANNER.search(piece)):
             return at + m.start(), m.group()

@@ -143,7 +143,14 @@ def find_data(found: Sequence[Candidate]) -> list[dict[str, Any]]:
 
 def asdict_flat(c: Candidate) -> dict[str, Any]:
     """Return a candidate's plain numbers."""
-    return {"offset": c.offset, "score": c.score, "length": c.length, "form": c.form}
+    return {
+        "offset": c.offset,
+        "score": c.score,
+        "length": c.length,
+        "form": c.form,
+        "partition": c.partition,
+        "overwritten": c.overwritten,
+    }
 
 
 def find_text(found: Sequence[Candidate]) -> str:
@@ -151,6 +158,8 @@ def find_text(found: Sequence[Candidate]) -> str:
     lines = []
     for c in found:
         lines.append(f"{c.offset:#x}  {c.machine.name}  score {c.score}  {c.form}, {c.length} bytes")
+        if c.partition:
+            lines.append(f"    in {printable(c.partition)}")
         for reason in c.reasons:
             lines += textwrap.wrap(printable(reason), WIDTH, initial_indent="    ", subsequent_indent="      ")
     return "\n".join(lines)

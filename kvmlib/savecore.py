@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kvmlib.dumpstate import dumpsize
 from kvmlib.errors import Cancelled, FormatError, KvmError
 from kvmlib.outfiles import Directory, Partial, sentence
 from kvmlib.text import printable
@@ -282,8 +283,8 @@ def _memory_size(kd: Kvm) -> _Size:
         promised, source = reading.size, "the segments in the header"
     elif (by_header := reading.headers.promised(left)) is not None:
         promised, source = by_header, "the CORE_DATA header"
-    elif (dumpsize := _dumpsize(kd, reading)) is not None:
-        promised, source = dumpsize, "the kernel's variable dumpsize"
+    elif (by_kernel := dumpsize(kd)) is not None:
+        promised, source = by_kernel, "the kernel's variable dumpsize"
     elif kd.segments:
         promised, source = kd.memory.end - reading.headers.data_off, "the kernel's list of the memory it dumps"
     else:
@@ -298,23 +299,6 @@ def _memory_size(kd: Kvm) -> _Size:
         )
         warnings.append(f"the saved core will be cut off where the dump is: {missing} bytes of memory are missing")
     return _Size(promised, promised - missing, source, tuple(warnings), refusal)
-
-
-def _dumpsize(kd: Kvm, reading: Reading) -> int | None:
-    """Return the kernel's dumpsize in bytes, None unless it can be read and can be true."""
-    symbol, version, banner = kd.symbols.get("dumpsize"), kd.symbols.get("version"), reading.machine.system.banner
-    if symbol is None:
-        return None
-    try:
-        if version is not None and kd.read(version.value, len(banner)) != banner:
-            return None  # Another kernel's symbols.
-        pa, _ = kd.kvatop(symbol.value)
-        pages = int.from_bytes(kd.read(symbol.value, 4), reading.machine.byteorder, signed=True)
-    except KvmError:
-        return None
-    size = pages * reading.machine.page_size
-    most = kd.memory.end - reading.headers.data_off if kd.segments else 1 << kd.translator.bits
-    return size if pa < size <= most else None
 
 
 def _kernel_file(kd: Kvm) -> tuple[str | None, int]:

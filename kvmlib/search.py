@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
+from kvmlib.candidates import DEV_BSIZE as DEV_BSIZE, Candidate as Candidate, compare, judge, rank
 from kvmlib.carve import carve
+from kvmlib.disks import Partition, partitions, smallest_around
 from kvmlib.errors import FormatError, KvmError, TranslationError
 from kvmlib.identify import Reading, doubt, readings
 from kvmlib.image import Image, open_image
@@ -18,36 +20,16 @@ from kvmlib.match import check
 from kvmlib.namelist import NO_SYMBOLS, SymbolTable, kernel_beside, read_elf
 from kvmlib.ports import MIDS
 from kvmlib.ports.base import Machine
+from kvmlib.remains import survivors
 from kvmlib.text import printable
 
-#: Dump devices are written in blocks of this many bytes (DEV_BSIZE).
-DEV_BSIZE = 512
-#: Where NetBSD puts a dump that doesn't fit: one page after the start (ctod(1)), in bytes.
-_NETBSD_FIRST = 8 * DEV_BSIZE
 _PIECE = 4 << 20
-#: From this score on a header without segments has memory behind it that belongs to it.
-_PROVEN = 80
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A plausible dump header.
-
-    Attributes:
-        offset: file offset in bytes; 0 for a saved core.
-        machine: the machine it fits best.
-        score: 0 to 100.
-        reasons: what was found for and against it.
-        length: bytes of headers and memory together, as far as the image has them.
-        form: ``device`` or ``savecore``.
-    """
-
-    offset: int
-    machine: Machine
-    score: int
-    reasons: tuple[str, ...]
-    length: int
-    form: str
+#: Blocks of an image that are looked at in one go: two bytes of each are kept.
+_BLOCKS = 1 << 20
+#: Bytes of CPU data after which the search ends: a sparse dump has a megabyte of it, most have a block.
+_MOST_CPU_DATA = 16 << 20
+#: What was found in images that are open: the verdict on a dump asks for it too.
+_known: WeakKeyDictionary[Image, list[Candidate]] = WeakKeyDictionary()
 
 
 def find(path: str | os.PathLike[str], machine: str | Machine | None = None) -> list[Candidate]:
@@ -66,89 +48,62 @@ def find(path: str | os.PathLike[str], machine: str | Machine | None = None) -> 
 def find_in(image: Image, machine: str | Machine | None = None) -> list[Candidate]:
     """Return every plausible dump header in an open image, best first."""
     try:
-        saved = _candidates(image, readings(image, None, machine))
+        saved, _ = _candidates(image, readings(image, None, machine), None)
     except FormatError:
         saved = []
     if saved:
         return saved
     found: list[tuple[Candidate, Reading]] = []
+    parts = partitions(image.read, image.size)
+    fitting = set()
+    spent = 0
     for offset in _midmags(image):
         try:
             read = readings(image, offset, machine)
-            found += zip(_candidates(image, read), read, strict=True)
         except FormatError:
             continue
-    return _rank(found)
+        judged, fits = _candidates(image, read, smallest_around(parts, offset))
+        found += zip(judged, read, strict=True)
+        if fits:
+            fitting.add(offset)
+        spent += len(read[0].headers.cpu_data)
+        if spent > _MOST_CPU_DATA:
+            break
+    _known[image] = compare(image, rank(found, fitting))
+    return _known[image]
+
+
+def known(image: Image) -> list[Candidate]:
+    """Return what the last search in an open image found; nothing where there was none."""
+    return _known.get(image, [])
 
 
 def _midmags(image: Image) -> Iterator[int]:
     """Yield the block offsets at which a kcore_seg of a known machine may begin."""
-    for at in range(0, image.size, _PIECE):
-        piece = image.read(at, _PIECE)
-        # Byte 2 of every block, then a search for the magic's first byte: no loop over blocks in Python.
-        firsts = piece[2::DEV_BSIZE]
+    step = _BLOCKS * DEV_BSIZE if image.kind != "device" else _PIECE
+    for at in range(0, image.size, step):
+        # Bytes 2 and 3 of every block, then a search for the magic's first: no loop over blocks in Python.
+        if image.kind != "device":
+            firsts, seconds = (image.sample(at + i, at + step, DEV_BSIZE) for i in (2, 3))
+        else:
+            piece = image.read(at, step)
+            firsts, seconds = piece[2::DEV_BSIZE], piece[3::DEV_BSIZE]
         i = firsts.find(b"\x8f")
         while i >= 0:
-            raw = piece[i * DEV_BSIZE : i * DEV_BSIZE + 4]
-            if raw[3:4] == b"\xca":
-                midmag = MidMag.parse(raw)
+            if seconds[i : i + 1] == b"\xca":
+                midmag = MidMag.parse(image.read(at + i * DEV_BSIZE, 4))
                 if midmag.flag == CORE_CPU and midmag.mid in MIDS:
                     yield at + i * DEV_BSIZE
             i = firsts.find(b"\x8f", i + 1)
 
 
-def _candidates(image: Image, read: list[Reading]) -> list[Candidate]:
-    """Make a candidate of each reading of one header; the best says what else it could be."""
-    first, *others = (_candidate(image, r) for r in read)
+def _candidates(image: Image, read: list[Reading], part: Partition | None) -> tuple[list[Candidate], bool]:
+    """Make a candidate of each reading of one header; the best says what else it could be, and whether it fits."""
+    judged = [judge(image, r, part) for r in read]
+    first, fits = judged[0]
     if unsure := doubt(read[0], read[1:]):
         first = dataclasses.replace(first, reasons=(*first.reasons, unsure))
-    return [first, *others]
-
-
-def _candidate(image: Image, r: Reading) -> Candidate:
-    headers, score, reasons = r.headers, r.score, list(r.reasons)
-    end = image.size if r.size is None else min(headers.data_off + r.size, image.size)
-    if headers.form == "device":
-        if (headers.data_off - headers.offset) % DEV_BSIZE:
-            score -= 30
-            reasons.append(f"header of {headers.data_off - headers.offset} bytes is not a whole number of blocks")
-        if r.machine.os == "netbsd" and headers.offset == _NETBSD_FIRST:
-            score += 5
-            reasons.append("at block 8, where NetBSD puts a dump that does not fit")
-        if end == headers.data_off:
-            score -= 40
-            reasons.append("no memory follows the header")
-    return Candidate(
-        headers.offset, r.machine, max(0, min(100, score)), tuple(reasons), end - headers.offset, headers.form
-    )
-
-
-def _rank(found: list[tuple[Candidate, Reading]]) -> list[Candidate]:
-    """Put the best first; a header inside a better dump's memory is a copy, such as the buffer it was written from."""
-    found.sort(key=lambda pair: (-pair[0].score, -pair[0].length, pair[0].offset))
-    ranked: list[Candidate] = []
-    outer: list[tuple[Candidate, Reading]] = []
-    for c, reading in found:
-        around = next((o for o, its in outer if _holds(o, its, c, reading)), None)
-        if around is not None:
-            reason = f"lies inside the memory of the dump at {around.offset:#x}, so it is a copy or a leftover"
-            c = dataclasses.replace(c, score=max(0, c.score - 50), reasons=(*c.reasons, reason))
-        else:
-            outer.append((c, reading))
-        ranked.append(c)
-    ranked.sort(key=lambda c: -c.score)
-    return ranked
-
-
-def _holds(outer: Candidate, its: Reading, inner: Candidate, reading: Reading) -> bool:
-    """Tell whether a header lies in another dump's memory.
-
-    A header without segments claims all the image that follows it: that counts only where memory proves it, or where
-    the same header is there again.
-    """
-    if not outer.offset < inner.offset < outer.offset + outer.length:
-        return False
-    return its.size is not None or outer.score >= _PROVEN or its.headers.cpu_data == reading.headers.cpu_data
+    return [first, *(c for c, _ in judged[1:])], fits
 
 
 def open(
@@ -199,12 +154,29 @@ def _best_offset(kd: Kvm, machine: str | Machine | None) -> int:
     found = find_in(kd.image, machine)
     if found:
         return found[0].offset
+    raise FormatError(_no_dump_in(kd.image, machine, kd.geterr()))
+
+
+def no_dump(path: str | os.PathLike[str], machine: str | Machine | None = None) -> str:
+    """Say why there is no dump in an image in which `find` found none, and what is left of one.
+
+    Raises:
+        KvmError: it can't be read.
+    """
+    image = open_image(path)
+    try:
+        return _no_dump_in(image, machine, "")
+    finally:
+        image.close()
+
+
+def _no_dump_in(image: Image, machine: str | Machine | None, error: str) -> str:
     what = f"a dump header of {machine if isinstance(machine, str) else machine.name}" if machine else "a dump header"
-    begin = kd.image.read(0, 8).hex()
-    detail = f"; {kd.geterr()}" if kd.geterr() else _nearly(kd.image, machine)
-    raise FormatError(
-        f"no dump in {printable(kd.path)}: {what} was looked for at every {DEV_BSIZE} bytes of {kd.image.size}, "
-        f"none is there (it begins with {begin}){detail}"
+    begin = image.read(0, 8).hex()
+    details = [error or _nearly(image, machine), *survivors(image)]
+    return (
+        f"no dump in {printable(image.path)}: {what} was looked for at every {DEV_BSIZE} bytes of {image.size}, "
+        f"none is there (it begins with {begin})" + "".join(f"; {d}" for d in details if d)
     )
 
 
@@ -215,7 +187,7 @@ def _nearly(image: Image, machine: str | Machine | None) -> str:
         try:
             readings(image, offset, machine)
         except FormatError as e:
-            problem = f"; {e}"
+            problem = str(e)
     return problem
 
 

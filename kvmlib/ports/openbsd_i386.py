@@ -62,8 +62,17 @@ def _evidence(read: ReadPhysical, ram: Sequence[RamSeg]) -> str:
     size = sum(s.size for s in ram)
     for at in range(0, min(size, EVIDENCE_RANGE), _PIECE):
         piece = read(at, min(_PIECE + 4 * PAGE, size - at))
-        for i in range(0, min(_PIECE, len(piece) - PAGE + 1), PAGE):
-            pa = at + i
+        # First one byte of each page's two entries, as there may be thousands of headers to try: that of the address.
+        for number, plain, pae in zip(
+            range(at // PAGE, (at + _PIECE) // PAGE),
+            piece[4 * PDSLOT_PTE + 2 :: PAGE],
+            piece[8 * PDSLOT_PTE_PAE + 2 :: PAGE].ljust(_PIECE // PAGE, b"\0"),
+            strict=False,
+        ):
+            byte = number >> 4 & 0xFF
+            if byte not in (plain, pae):
+                continue
+            pa, i = number * PAGE, number * PAGE - at
             if _maps(piece, i + 4 * PDSLOT_PTE, pa):
                 return f"the page directory at pa {pa:#x} maps itself in slot {PDSLOT_PTE}"
             if _maps(piece, i + 8 * PDSLOT_PTE_PAE, pa) and _maps(piece, i + 8 * PDSLOT_PTE_PAE + 8, pa + PAGE):

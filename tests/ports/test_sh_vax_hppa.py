@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 import kvmlib
+from kvmlib.candidates import Candidate, rank
 from kvmlib.errors import NotInDumpError
 from kvmlib.identify import Reading
 from kvmlib.kcore import ByteOrder, Headers, RamSeg
 from kvmlib.ports.base import Mmu
-from kvmlib.search import Candidate, _rank
 from kvmlib.translate import ReadPhysical, Translator
 
 PAGE = 4096
@@ -337,7 +337,7 @@ def test_a_header_inside_an_unproven_dump() -> None:
         return Candidate(offset, m, score, (), 0x10000 - offset, "device"), Reading(m, headers, None, score, ())
 
     def scores(*found: tuple[Candidate, Reading]) -> list[tuple[int, int]]:
-        return [(c.offset, c.score) for c in _rank(list(found))]
+        return [(c.offset, c.score) for c in rank(found)]
 
     same, other = bytes(504), b"\1" + bytes(503)
     assert scores(candidate(0x1000, same), candidate(0x4000, same)) == [(0x1000, 40), (0x4000, 0)]
