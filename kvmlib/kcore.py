@@ -25,6 +25,9 @@ KCORESEG_MAGIC = 0x8FAC
 CORE_CPU = 1
 CORE_DATA = 2
 CORE_STACK = 4
+#: More bytes of CPU data are not believed: a sparse dump has a segment of 16 bytes for each run of pages, and there is
+#: room for a million.
+MOST_CPU_DATA = 16 << 20
 FLAG_NAMES = {0: "0", CORE_CPU: "CORE_CPU", CORE_DATA: "CORE_DATA", CORE_STACK: "CORE_STACK"}
 
 ByteOrder = Literal["little", "big"]
@@ -294,10 +297,11 @@ def read_device(read: Read, size: int, offset: int, abi: Abi, least: int) -> Hea
             f"a dump device has CORE_CPU ({CORE_CPU}) there"
         )
     c_size = KCORE_SEG.parse(raw, abi.order)["c_size"]
-    if c_size < max(least, 1) or offset + align + c_size > size:
+    most = min(MOST_CPU_DATA, max(0, size - offset - align))
+    if not max(least, 1) <= c_size <= most:
         raise FormatError(
             f"no dump header at {offset:#x}: invalid size in cpu_hdr, c_size is {c_size}, "
-            f"{max(least, 1)} to {max(0, size - offset - align)} bytes were expected"
+            f"{max(least, 1)} to {most} bytes were expected"
         )
     cpu = read(offset + align, c_size)
     if len(cpu) < c_size:
@@ -333,6 +337,10 @@ def read_saved(read: Read, size: int, order: ByteOrder) -> Headers:
     if cpu_off + c_size > size:
         raise FormatError(
             f"damaged saved core: the CORE_CPU segment has {c_size} bytes, but the file ends at {size:#x}"
+        )
+    if c_size > MOST_CPU_DATA:
+        raise FormatError(
+            f"damaged saved core: the CORE_CPU segment has {c_size} bytes, at most {MOST_CPU_DATA} were expected"
         )
     data_size = _read_segment(read, size, cpu_off + c_size, CORE_DATA, order)
     data_off = cpu_off + c_size + hdr.c_seghdrsize

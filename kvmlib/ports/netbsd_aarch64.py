@@ -32,6 +32,8 @@ HDR_2018 = CStruct(
     24,
     (*_FIELDS_2014, CField(16, "u64", "kh_nramsegs", "uint64_t", "number of RAM segments that follow")),
 )
+#: Bytes of the smallest page there is.
+_SMALLEST = 4096
 _ram_2014 = listed_ram(HDR_2014.size)
 _ram_2018 = counted_ram("kh_nramsegs")
 
@@ -69,11 +71,12 @@ def _settle(machine: Machine, headers: Headers, read: Read, image_size: int) -> 
     regime = Regime.of(tcr)
     machine = replace(machine, page_size=regime.page if regime is not None else 4096)
     order = ("its numbers are big-endian",) if machine.byteorder == "big" else ()
-    # RAM begins at a page, a count that fits is less than that; 0 is no count where a size follows.
-    if first % machine.page_size == 0 and (first or (second and second % machine.page_size == 0)):
+    room = (len(headers.cpu_data) - HDR_2018.size) // PHYS_RAM_SEG.size
+    # RAM begins at a multiple of the smallest page, whichever the tables have; 0 is no count where a size follows.
+    begins = first > room if first else second > 0 and second % _SMALLEST == 0
+    if begins and first % _SMALLEST == 0:
         machine = replace(machine, cpu_hdr=HDR_2014, ram=_ram_2014, segments_offset=_offset_2014)
         return Settled(machine, headers, ("the header of 2014, without kh_nramsegs", *order))
-    room = (len(headers.cpu_data) - HDR_2018.size) // PHYS_RAM_SEG.size
     if first > room:
         raise FormatError(
             f"this is not {machine.name}'s header: {first:#x} at byte 16 of the CPU data is neither a number of "

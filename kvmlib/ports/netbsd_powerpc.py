@@ -71,7 +71,7 @@ MACHINE = Machine(
     align_mask=7,
     translator="BATs, hashed page table",
     libkvm="BATs without XBL; primary PTEGs only",
-    ours="XBL, secondary PTEGs and the 601, too",
+    ours="the same CPUs; XBL, secondary PTEGs, the 601",
     cpu_hdr=CStruct(
         "cpu_kcore_hdr_t",
         "sys/arch/powerpc/include/kcore.h",

@@ -80,6 +80,11 @@ def test_the_header_of_2014_with_ram_at_0() -> None:
     assert ram(data_2014(segments=(RamSeg(0, 0x80000),))) == [RamSeg(0, 0x80000)]
 
 
+def test_the_header_of_2014_whose_ram_begins_between_two_large_pages() -> None:
+    segments = (RamSeg(0x40003000, 0x80000), RamSeg(0x80001000, 0x10000))
+    assert ram(data_2014(tcr(16), segments=segments)) == list(segments)
+
+
 def test_a_header_without_segments() -> None:
     assert ram(data_2018()) == []
     assert settled(data_2018()).machine.least_cpu_data == 24
