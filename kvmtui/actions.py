@@ -30,7 +30,7 @@ class Action:
         key: Textual's names of its keys, separated by commas; the first is the one to show.
         label: one or two words, for the footer and the palette.
         help: one sentence, for the help.
-        where: ``app`` (everywhere), ``dump`` (with a dump open), ``chooser``, or the id of the view it belongs to.
+        where: ``app`` (everywhere), ``dump`` (with a dump open), ``chooser``, ``find``, or a view by its id.
         show_in_footer: whether the footer names it.
     """
 
@@ -127,11 +127,16 @@ ACTIONS: tuple[Action, ...] = (
     # -- the chooser
     Action("open", "enter", "Open", "Open the dump, or make the sample and open it.", "chooser"),
     Action("path", "slash,p", "Path", "Write the path of a dump.", "chooser"),
+    Action("headers", "h", "Headers", "List every dump header in the file under the cursor.", "chooser"),
     Action("again", "r", "Look again", "Look again for dumps.", "chooser"),
+    # -- the headers in an image
+    Action("open", "enter", "Open", "Open the dump that this header belongs to.", "find"),
+    Action("leave", "escape,c", "Back", "Go back to where a dump is chosen.", "find"),
     # -- with a dump open: what can be done with it
     Action("goto", "g", "Go to", "Go to an address, a symbol, a register, pa:... or off:...", "dump"),
     Action("save", "s", "Save", "Save the dump as savecore(8) does; asks where.", "dump"),
     Action("invalidate", "i", "Invalidate", "Clear dumpmag, so that the dump is not saved again; asks first.", "dump"),
+    Action("headers", "h", "Headers", "Close this dump and list every header in its image.", "dump", False),
     Action("choose", "c", "Choose", "Close this dump and choose another.", "dump", False),
     # -- everywhere
     Action("help", "question_mark", "Help", "Explain where you are, and list the keys.", "app"),

@@ -17,12 +17,13 @@ from kvmtui.actions import bindings_for
 from kvmtui.dialogs.help import HelpDialog
 from kvmtui.dialogs.palette import Palette
 from kvmtui.dialogs.save import SaveDialog
-from kvmtui.messages import Opened
+from kvmtui.messages import FindHeaders, Opened
 from kvmtui.opening import Opening, Samples
 from kvmtui.place import Place
 from kvmtui.screen import DumpScreen
 from kvmtui.terminal import Look, ascii_filter
 from kvmtui.views.chooser import ChooserScreen
+from kvmtui.views.finding import FindScreen
 from kvmtui.views.waiting import WaitingScreen
 
 
@@ -99,6 +100,9 @@ class KvmtuiApp(App[None]):
 
     def on_choose(self) -> None:
         self.switch_screen(ChooserScreen(self.samples))
+
+    def on_find_headers(self, event: FindHeaders) -> None:
+        self.switch_screen(FindScreen(event.path, self.samples))
 
     # -- actions -----------------------------------------------------------------------------------------------------
 

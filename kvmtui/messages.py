@@ -37,6 +37,14 @@ class Choose(Message):
     """Go back to the chooser."""
 
 
+class FindHeaders(Message):
+    """List every dump header in a file."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = path
+
+
 class Summarised(Message):
     """What the dump is and its state are known."""
 

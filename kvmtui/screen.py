@@ -17,7 +17,7 @@ from kvmtui.dialogs.confirm import MessageDialog
 from kvmtui.dialogs.goto import GoToDialog, Target
 from kvmtui.dialogs.invalidate import InvalidateDialog, invalidate
 from kvmtui.dialogs.save import SaveDialog
-from kvmtui.messages import Choose, GoTo, Status, Summarised
+from kvmtui.messages import Choose, FindHeaders, GoTo, Status, Summarised
 from kvmtui.place import Place
 from kvmtui.views.base import View
 from kvmtui.views.header import HeaderView
@@ -158,6 +158,9 @@ class DumpScreen(Place):
 
     def action_save(self) -> None:
         self.app.push_screen(SaveDialog(self.kd))
+
+    def action_headers(self) -> None:
+        self.post_message(FindHeaders(self.kd.path))
 
     def action_choose(self) -> None:
         self.post_message(Choose())

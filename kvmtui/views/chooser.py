@@ -20,7 +20,7 @@ import kvmlib
 from kvmtui.actions import bindings_for
 from kvmtui.dialogs.confirm import MessageDialog
 from kvmtui.dialogs.save import CRASH
-from kvmtui.messages import Opened
+from kvmtui.messages import FindHeaders, Opened
 from kvmtui.opening import Opening, Request, Samples
 from kvmtui.place import Place
 from kvmtui.views.waiting import WaitingScreen
@@ -117,7 +117,8 @@ class ChooserScreen(Place):
         "the current folder; when an image is opened, the header is looked for in all of it.\n"
         "A sample is a dump that is made on the spot, of a machine that panicked in a made-up way. It lies in a "
         "temporary folder and is removed in the end, so everything can be tried on it, saving and invalidating too.\n"
-        "/ goes to the path, where any other file or device can be named."
+        "/ goes to the path, where any other file or device can be named. h lists every header in the file under the "
+        "cursor: an image may hold more than one dump."
     )
 
     def compose(self) -> ComposeResult:
@@ -190,11 +191,22 @@ class ChooserScreen(Place):
     def on_field_left(self) -> None:
         self.rows.focus()
 
-    def action_open(self) -> None:
+    @property
+    def chosen(self) -> Request | None:
+        """What is under the cursor."""
         rows = self.rows.rows
         request = rows.item(self.rows.cursor) if isinstance(rows, ListRows) else None
-        if isinstance(request, Request):
-            self._open(request)
+        return request if isinstance(request, Request) else None
+
+    def action_open(self) -> None:
+        if self.chosen is not None:
+            self._open(self.chosen)
+
+    def action_headers(self) -> None:
+        if self.chosen is None or not self.chosen.path:
+            self.say("a sample has one header: choose a file, or write a path")
+        else:
+            self.post_message(FindHeaders(self.chosen.path))
 
     def on_row_list_chosen(self) -> None:
         self.action_open()

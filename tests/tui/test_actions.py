@@ -14,13 +14,13 @@ from kvmtui.dialogs.help import HelpDialog
 from kvmtui.dialogs.palette import ActionProvider, command_name
 from kvmtui.screen import VIEWS, DumpScreen
 from kvmtui.views.chooser import ChooserScreen
+from kvmtui.views.finding import FindScreen
 from tests.tui.hosting import screen
 from tests.tui.running import dump_screen, press, running
 
 VIEW_IDS = [v.view_id for v in VIEWS]
-OWNERS: Mapping[str, type] = {"app": KvmtuiApp, "dump": DumpScreen, "chooser": ChooserScreen} | {
-    v.view_id: v for v in VIEWS
-}
+PLACES = {"app": KvmtuiApp, "dump": DumpScreen, "chooser": ChooserScreen, "find": FindScreen}
+OWNERS: Mapping[str, type] = PLACES | {v.view_id: v for v in VIEWS}
 
 
 def test_there_are_seven_views_in_the_order_of_their_keys() -> None:
