@@ -17,8 +17,8 @@ from kvmlib.ports import MACHINES, machine as machine_by_name
 from kvmlib.ports.base import Machine, Settled
 from kvmlib.text import printable
 
-#: Memory searched for the kernel's banner, in bytes: kernels are loaded low.
-_BANNER_RANGE = 256 << 20
+#: Memory searched for the kernel's banner, in bytes: kernels are loaded low. The second is for many headers at once.
+_BANNER_RANGE, QUICK_RANGE = 256 << 20, 64 << 20
 _PIECE = 4 << 20
 #: More than a banner's bytes, so that none is missed between two pieces.
 _OVERLAP = 256
@@ -69,8 +69,12 @@ def linear_size(headers: Headers, image_size: int) -> int:
     return max(left, headers.promised(left) or 0)
 
 
-def readings(image: Image, offset: int | None, machine: str | Machine | None = None) -> list[Reading]:
+def readings(
+    image: Image, offset: int | None, machine: str | Machine | None = None, most: int = _BANNER_RANGE
+) -> list[Reading]:
     """Read the headers at `offset` as each machine's that fits, best first; `offset` None means a saved core's.
+
+    At most `most` bytes of memory are searched for the kernel's own words.
 
     Raises:
         FormatError: no machine's header is there; says what is.
@@ -91,20 +95,21 @@ def readings(image: Image, offset: int | None, machine: str | Machine | None = N
         raise _best_problem(image, offset, machine, problems)
     found.sort(key=lambda r: -r.score)
     if len(found) > 1:
-        found = _by_memory(image, _by_banner(image, found))
+        found = _by_memory(image, _by_banner(image, found, most), most)
     elif machine is None and found[0].segments is None:
-        _check_lone(image, found[0], problems)
+        _check_lone(image, found[0], problems, most)
     return found
 
 
-def _check_lone(image: Image, reading: Reading, problems: list[tuple[Machine, FormatError]]) -> None:
+def _check_lone(image: Image, reading: Reading, problems: list[tuple[Machine, FormatError]], most: int) -> None:
     """A header without segments fits anything: don't take the other system's damaged one for it.
 
     Raises:
         FormatError: what is wrong with the other system's header, when memory is that system's.
     """
     damaged = [e for m, e in problems if m.mid == reading.machine.mid]
-    banner = find_banner(image, reading.headers.data_off, image.size) if damaged else None
+    start = reading.headers.data_off
+    banner = find_banner(image, start, start + most) if damaged else None
     if banner is not None and not banner[1].startswith(reading.machine.system.banner):
         raise damaged[0]
 
@@ -217,11 +222,12 @@ def _doubt(segments: Iterable[RamSeg], page: int) -> str:
     return ""
 
 
-def _by_banner(image: Image, found: list[Reading]) -> list[Reading]:
+def _by_banner(image: Image, found: list[Reading], most: int) -> list[Reading]:
     """Let the kernel's own words decide between readings of different systems."""
     if len({r.machine.system.name for r in found}) == 1:
         return found
-    banner = find_banner(image, found[0].headers.data_off, image.size)
+    start = found[0].headers.data_off
+    banner = find_banner(image, start, start + most)
     if banner is None:
         return found
     at, text = banner
@@ -236,7 +242,7 @@ def _by_banner(image: Image, found: list[Reading]) -> list[Reading]:
     return judged
 
 
-def _by_memory(image: Image, found: list[Reading]) -> list[Reading]:
+def _by_memory(image: Image, found: list[Reading], most: int) -> list[Reading]:
     """Let memory decide between machines of one system whose headers look alike, such as mips and mips64.
 
     Where the kernel was built says the port; what the machines themselves know decides the rest.
@@ -244,12 +250,12 @@ def _by_memory(image: Image, found: list[Reading]) -> list[Reading]:
     best = [r for r in found if r.score >= found[0].score - _TIE]
     if len({r.machine.name for r in best}) == 1:
         return found
-    port = _built_for(image, found[0].headers.data_off)
+    port = _built_for(image, found[0].headers.data_off, most)
     proofs = {id(r): _proofs(image, r, port) for r in best}
-    most = max(len(p) for p in proofs.values())
+    longest = max(len(p) for p in proofs.values())
     judged = [
         # Scores end at 100, so what has less to show loses instead of the other gaining.
-        replace(r, score=max(0, r.score - 10 * (most - len(p))), reasons=(*r.reasons, *p))
+        replace(r, score=max(0, r.score - 10 * (longest - len(p))), reasons=(*r.reasons, *p))
         if (p := proofs.get(id(r))) is not None
         else r
         for r in found
@@ -272,9 +278,9 @@ def _proofs(image: Image, r: Reading, port: str | None) -> tuple[str, ...]:
     return tuple(proofs)
 
 
-def _built_for(image: Image, start: int) -> str | None:
+def _built_for(image: Image, start: int, most: int) -> str | None:
     """Return the directory under sys/arch that the kernel says it was built in."""
-    banner = find_banner(image, start, image.size)
+    banner = find_banner(image, start, start + most)
     built = _BUILT.search(image.read(banner[0], 400)) if banner else None
     return built.group(1).decode() if built else None
 

@@ -12,9 +12,9 @@ from kvmlib.candidates import DEV_BSIZE as DEV_BSIZE, Candidate as Candidate, co
 from kvmlib.carve import carve
 from kvmlib.disks import Partition, partitions, smallest_around
 from kvmlib.errors import FormatError, KvmError, TranslationError
-from kvmlib.identify import Reading, doubt, readings
+from kvmlib.identify import QUICK_RANGE, Reading, doubt, readings
 from kvmlib.image import Image, open_image
-from kvmlib.kcore import CORE_CPU, MidMag
+from kvmlib.kcore import CORE_CPU, KCORE_MAGIC, MidMag
 from kvmlib.kvm import Kvm
 from kvmlib.match import check
 from kvmlib.namelist import NO_SYMBOLS, SymbolTable, kernel_beside, read_elf
@@ -23,9 +23,11 @@ from kvmlib.ports.base import Machine
 from kvmlib.remains import survivors
 from kvmlib.text import printable
 
-_PIECE = 4 << 20
-#: Blocks of an image that are looked at in one go: two bytes of each are kept.
-_BLOCKS = 1 << 20
+#: Bytes of an image that are looked at in one go: few enough to stay in the processor's cache.
+_PIECE = 1 << 20
+#: Bytes of it that are given up where the disk is bad.
+_BAD = 64 << 10
+_MAGIC = KCORE_MAGIC.to_bytes(2, "big")
 #: Bytes of CPU data after which the search ends: a sparse dump has a megabyte of it, most have a block.
 _MOST_CPU_DATA = 16 << 20
 #: What was found in images that are open: the verdict on a dump asks for it too.
@@ -59,7 +61,7 @@ def find_in(image: Image, machine: str | Machine | None = None) -> list[Candidat
     spent = 0
     for offset in _midmags(image):
         try:
-            read = readings(image, offset, machine)
+            read = readings(image, offset, machine, QUICK_RANGE)
         except FormatError:
             continue
         judged, fits = _candidates(image, read, smallest_around(parts, offset))
@@ -80,21 +82,35 @@ def known(image: Image) -> list[Candidate]:
 
 def _midmags(image: Image) -> Iterator[int]:
     """Yield the block offsets at which a kcore_seg of a known machine may begin."""
-    step = _BLOCKS * DEV_BSIZE if image.kind != "device" else _PIECE
-    for at in range(0, image.size, step):
-        # Bytes 2 and 3 of every block, then a search for the magic's first: no loop over blocks in Python.
-        if image.kind != "device":
-            firsts, seconds = (image.sample(at + i, at + step, DEV_BSIZE) for i in (2, 3))
-        else:
-            piece = image.read(at, step)
-            firsts, seconds = piece[2::DEV_BSIZE], piece[3::DEV_BSIZE]
-        i = firsts.find(b"\x8f")
-        while i >= 0:
-            if seconds[i : i + 1] == b"\xca":
-                midmag = MidMag.parse(image.read(at + i * DEV_BSIZE, 4))
-                if midmag.flag == CORE_CPU and midmag.mid in MIDS:
-                    yield at + i * DEV_BSIZE
-            i = firsts.find(b"\x8f", i + 1)
+    words = DEV_BSIZE // 4
+    buffer = bytearray(_PIECE)
+    with memoryview(buffer) as view, view.cast("I") as numbers:
+        for at in range(0, image.size, _PIECE):
+            n = _fill(image, at, view)
+            # The first four bytes of every block, then a search for the magic: no loop over blocks in Python.
+            firsts = numbers[: n // 4 : words].tobytes()
+            i = firsts.find(_MAGIC)
+            while i >= 0:
+                if i % 4 == 2:
+                    midmag = MidMag.parse(firsts[i - 2 : i + 2])
+                    if midmag.flag == CORE_CPU and midmag.mid in MIDS:
+                        yield at + i // 4 * DEV_BSIZE
+                i = firsts.find(_MAGIC, i + 1)
+
+
+def _fill(image: Image, offset: int, view: memoryview) -> int:
+    """Read a piece of an image and return its bytes; where the disk is bad there are zeros."""
+    try:
+        return image.readinto(offset, view)
+    except KvmError:
+        end = min(len(view), image.size - offset)
+    for at in range(0, end, _BAD):
+        part = view[at : min(at + _BAD, end)]
+        try:
+            image.readinto(offset + at, part)
+        except KvmError:
+            part[:] = bytes(len(part))
+    return end
 
 
 def _candidates(image: Image, read: list[Reading], part: Partition | None) -> tuple[list[Candidate], bool]:
