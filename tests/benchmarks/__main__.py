@@ -73,6 +73,8 @@ def main() -> int:
         print("| what | time | yardstick | which is | ratio |\n|---|---|---|---|---|")
         info, nothing = start.info(dump)
         row("`kvmdump info`, whole process", info, nothing, "`python -c pass`")
+        found, cat = start.find(dump)
+        row("`kvmdump find`, whole process", found, cat, "`cat` of the image")
         paint, hello = start.first_paint(dump)
         row("`kvmtui` to its first whole screen", paint, hello, "hello world in Textual")
         measured_in_c = yardstick(dump, folder)

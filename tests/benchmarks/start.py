@@ -33,20 +33,28 @@ def alternating(ours: Callable[[], float], yard: Callable[[], float]) -> tuple[f
     return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
 
 
+def process(*command: str) -> Callable[[], float]:
+    """Return a function that runs a command and returns how many seconds that took."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def run() -> float:
+        begin = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
+        return time.perf_counter() - begin
+
+    return run
+
+
 def info(dump: Path) -> tuple[float, float]:
     """Return the seconds of ``kvmdump info`` and of a Python that does nothing."""
+    return alternating(
+        process(sys.executable, "-m", "kvmlib", "info", str(dump)), process(sys.executable, "-c", "pass")
+    )
 
-    def process(*arguments: str) -> Callable[[], float]:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
 
-        def run() -> float:
-            begin = time.perf_counter()
-            subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL, env=environment)
-            return time.perf_counter() - begin
-
-        return run
-
-    return alternating(process("-m", "kvmlib", "info", str(dump)), process("-c", "pass"))
+def find(dump: Path) -> tuple[float, float]:
+    """Return the seconds of ``kvmdump find`` and of reading the whole image once, by ``cat``."""
+    return alternating(process(sys.executable, "-m", "kvmlib", "find", str(dump)), process("cat", str(dump)))
 
 
 def first_paint(dump: Path) -> tuple[float, float]:
