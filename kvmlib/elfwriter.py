@@ -153,14 +153,18 @@ def parse_symbols(text: str) -> list[Symbol]:
 
 
 def _sections_for(symbols: Sequence[Symbol], sections: Sequence[ElfSection]) -> list[ElfSection]:
-    """Make a section without contents for each kind of symbol that lies outside of all `sections`."""
-    ends: dict[str, list[int]] = {}
+    """Make a section without contents for each kind of symbol, of each module, that lies outside of all `sections`."""
+    ends: dict[tuple[str, str], list[int]] = {}
     for s in symbols:
         kind = s.kind.upper()
         if kind in _NAMES and _section_of(s, sections) is None:
-            ends.setdefault(kind, []).extend((s.value, s.value + max(s.size, 1)))
-    ranges = sorted((min(v), max(v), k) for k, v in ends.items())
-    return [ElfSection(_NAMES[kind], kind, low, high - low) for low, high, kind in ranges]
+            ends.setdefault((kind, s.module), []).extend((s.value, s.value + max(s.size, 1)))
+    ranges = sorted((min(v), max(v), *of) for of, v in ends.items())
+    # Modules lie far from the kernel and from each other.
+    return [
+        ElfSection(_NAMES[kind] + (f".{module}" if module else ""), kind, low, high - low)
+        for low, high, kind, module in ranges
+    ]
 
 
 def _section_of(symbol: Symbol, sections: Sequence[ElfSection]) -> int | None:

@@ -13,7 +13,7 @@ import io
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -34,6 +34,8 @@ _STT_FUNC = 2
 _STB_LOCAL = 0
 _SHF_WRITE = 1
 _SHF_EXECINSTR = 4
+#: No name is longer, in bytes; in a damaged table each could be as long as all the strings.
+_NAME_MAX = 512
 #: A packed kernel file is unpacked in memory, so there must be an end to it, in bytes.
 _KERNEL_MAX = 512 << 20
 
@@ -46,12 +48,19 @@ class Symbol(NamedTuple):
         value: its virtual address.
         size: bytes, 0 where the table doesn't say.
         kind: nm(1)'s letter: T text, D data, B bss, R read-only data, A absolute; lower case when local.
+        module: the loaded module that it belongs to (NetBSD), empty where it is the kernel's own.
     """
 
     name: str
     value: int
     size: int
     kind: str
+    module: str = ""
+
+    @property
+    def label(self) -> str:
+        """The name, and the module in brackets; untrusted text too."""
+        return _label(self.name, self.module)
 
 
 class SymbolTable:
@@ -101,9 +110,16 @@ class SymbolTable:
     def _by_name(self) -> dict[str, Symbol]:
         table: dict[str, Symbol] = {}
         for s in self._symbols:
-            # A global symbol wins over a static one of the same name.
-            if s.name not in table or (table[s.name].kind.islower() and not s.kind.islower()):
+            # The kernel's own symbol wins over a module's of the same name, and a global one over a static one.
+            known = table.get(s.name)
+            if known is None or (bool(s.module), s.kind.islower()) < (bool(known.module), known.kind.islower()):
                 table[s.name] = s
+        return table
+
+    def with_modules(self, symbols: Sequence[Symbol], source: str) -> SymbolTable:
+        """Return a table that has these symbols of loaded modules too; `source` says where all of them come from."""
+        table = SymbolTable([*self._symbols, *symbols], source, self.path, self.elf_machine)
+        table.system, table.elf_bits, table.byteorder = self.system, self.elf_bits, self.byteorder
         return table
 
     def get(self, name: str) -> Symbol | None:
@@ -126,10 +142,13 @@ class SymbolTable:
         return found, va - found.value
 
     def match(self, pattern: str) -> list[Symbol]:
-        """Return symbols whose name contains `pattern`, or matches it when it has wildcards; in order of address."""
+        """Return symbols whose name contains `pattern`, or matches it when it has wildcards; in order of address.
+
+        Without wildcards the name of the module counts as well.
+        """
         wanted = pattern.lower()
         if not any(c in wanted for c in "*?["):
-            return [s for s in self._by_value if wanted in s.name.lower()]
+            return [s for s in self._by_value if wanted in s.label.lower()]
         return [s for s in self._by_value if fnmatch.fnmatchcase(s.name.lower(), wanted)]
 
     def describe(self, va: int) -> str:
@@ -138,27 +157,42 @@ class SymbolTable:
         if found is None or found[1] >= max(found[0].size, _NEAR):
             return ""
         symbol, offset = found
-        return printable(symbol.name) + (f"+{offset:#x}" if offset else "")
+        return printable(_label(symbol.name + (f"+{offset:#x}" if offset else ""), symbol.module))
+
+
+def _label(name: str, module: str) -> str:
+    return f"{name} [{module}]" if module else name
 
 
 def resolve(text: str, symbols: SymbolTable, registers: Mapping[str, int]) -> int:
     """Return the address that a person wrote: 0x1234, symbol, symbol+0x10, register name, or plain hex digits.
 
+    A symbol may have its module behind it, as `SymbolTable.describe` writes it: symbol+0x10 [module].
+
     Raises:
         SymbolError: it is none of these.
     """
-    word, sign, tail = _split_offset(text.strip())
+    plain, module = _split_module(text.strip())
+    word, sign, tail = _split_offset(plain)
     try:
-        if word.lower().startswith("0x"):
+        if module:
+            base = next(s.value for s in symbols if (s.name, s.module) == (word, module))
+        elif word.lower().startswith("0x"):
             base = int(word, 16)
         elif (symbol := symbols.get(word)) is not None:
             base = symbol.value
         else:
             base = registers[word] if word in registers else int(word, 16)
         return base + (int(sign + tail, 16) if sign else 0)
-    except ValueError:
+    except (ValueError, StopIteration):
         what = printable(repr(text.strip()))
     raise SymbolError(f"{what} is neither an address (0x...), nor a symbol, nor a register of this dump")
+
+
+def _split_module(text: str) -> tuple[str, str]:
+    """Split symbol [module]."""
+    symbol, found, module = text.partition(" [")
+    return (symbol, module[:-1]) if found and module.endswith("]") else (text, "")
 
 
 def _split_offset(text: str) -> tuple[str, str, str]:
@@ -263,7 +297,7 @@ def unpack_symbols(data: bytes, strings: bytes, kinds: list[str], elfclass: int,
     for st_name, st_info, st_shndx, value, size in rows:
         if st_name == 0 or st_shndx == _SHN_UNDEF or st_info & 0xF in (_STT_SECTION, _STT_FILE):
             continue
-        end = strings.find(b"\0", st_name)
+        end = strings.find(b"\0", st_name, st_name + _NAME_MAX)
         if end <= st_name:
             continue
         if st_shndx == _SHN_ABS:

@@ -19,30 +19,34 @@ class Hit(NamedTuple):
     offset: int
 
 
-def hits(image: Image, memory: PhysicalMemory, needle: bytes, *, align: int = 1) -> Iterator[Hit]:
+def hits(image: Image, memory: PhysicalMemory, needle: bytes, *, align: int = 1, most: int = _MOST) -> Iterator[Hit]:
     """Yield where `needle` lies in memory, segment by segment, at addresses that are multiples of `align`.
 
-    What lies across the ends of two segments isn't found. After 4096 hits the search ends.
+    What lies across the ends of two segments isn't found. After `most` hits, those between the multiples of `align`
+    counted too, the search ends.
     """
-    left = _MOST
+    left = most
     for s in memory.ram:
         at, stop = s.offset, s.offset + s.present
-        while left and (at := image.find(needle, at, stop)) >= 0:
+        while s.present and left and (at := image.find(needle, at, stop)) >= 0:
             pa = s.start + at - s.offset
             at += 1
+            left -= 1
             if pa % align == 0:
-                left -= 1
                 yield Hit(pa, at - 1)
 
 
 def page_hits(image: Image, memory: PhysicalMemory, needle: bytes, page: int) -> Iterator[Hit]:
     """Yield the pages (of `page` bytes) that begin with `needle`: much faster than `hits`, as it skips the rest."""
+    # Most pages begin with a zero, and so does a big-endian number.
+    telling = next((i for i, byte in enumerate(needle) if byte), 0)
+    byte = needle[telling : telling + 1]
     for s in memory.ram:
         first = s.offset + -s.start % page
-        firsts = image.sample(first, s.offset + s.present, page)
-        i = firsts.find(needle[:1])
+        samples = image.sample(first + telling, s.offset + s.present, page)
+        i = samples.find(byte)
         while i >= 0:
             at = first + i * page
             if image.read(at, len(needle)) == needle:
                 yield Hit(s.start + at - s.offset, at)
-            i = firsts.find(needle[:1], i + 1)
+            i = samples.find(byte, i + 1)

@@ -9,12 +9,13 @@ from pathlib import Path
 from weakref import WeakKeyDictionary
 
 from kvmlib.candidates import DEV_BSIZE as DEV_BSIZE, Candidate as Candidate, compare, judge, rank
-from kvmlib.carve import carve
+from kvmlib.carve import PROVEN, Carved, ranked, tables
 from kvmlib.disks import Partition, partitions, smallest_around
 from kvmlib.errors import FormatError, KvmError, TranslationError
 from kvmlib.identify import QUICK_RANGE, Reading, doubt, readings
 from kvmlib.image import Image, open_image
 from kvmlib.kcore import CORE_CPU, KCORE_MAGIC, MidMag
+from kvmlib.ksyms import modules
 from kvmlib.kvm import Kvm
 from kvmlib.match import check
 from kvmlib.namelist import NO_SYMBOLS, SymbolTable, kernel_beside, read_elf
@@ -160,6 +161,7 @@ def open(
                 kd.set_symbols(SymbolTable((), f"none: {kd.kernel_note}"))
         elif system is not None and not force:
             check(kd)
+        _add_modules(kd)
     except BaseException:
         kd.close()
         raise
@@ -224,13 +226,32 @@ def _use_kernel_beside(kd: Kvm, force: bool) -> bool:
 
 
 def _use_carved(kd: Kvm) -> None:
-    """Use the symbols that the boot loader put into memory, if what they call version is the kernel's version."""
+    """Use the symbols that lie in memory, if what they call version is the kernel's version."""
     assert kd.machine is not None
-    for found in carve(kd.image, kd.memory, kd.machine):
-        kd.set_symbols(found.table)
-        if _is_this_kernels(kd):
+    rest = []
+    for found in tables(kd.image, kd.memory, kd.machine, kd.translator.kvatop):
+        if found.score >= PROVEN and _fits(kd, found):
             return
-    kd.set_symbols(NO_SYMBOLS)
+        rest.append(found)
+    if not any(_fits(kd, found) for found in ranked(rest)):
+        kd.set_symbols(NO_SYMBOLS)
+
+
+def _fits(kd: Kvm, found: Carved) -> bool:
+    kd.set_symbols(found.table)
+    return _is_this_kernels(kd)
+
+
+def _add_modules(kd: Kvm) -> None:
+    """Use the symbols of NetBSD's loaded modules too, where the kernel's lead to them."""
+    head = kd.symbols.get("ksyms_symtabs")
+    if head is None or kd.machine is None or kd.machine.os != "netbsd":
+        return
+    names, symbols, problem = modules(kd.read, head.value, kd.machine)
+    if names or problem:
+        count = f"{len(names)} loaded module" + "s" * (len(names) != 1) if names else "no loaded modules"
+        source = f"{kd.symbols.source}, with {count}" + (f": {problem}" if problem else "")
+        kd.set_symbols(kd.symbols.with_modules(symbols, source))
 
 
 def _is_this_kernels(kd: Kvm) -> bool:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from kvmlib.elfwriter import write_elf
 from kvmlib.kcore import RamSeg, build_device, build_ram_segs, read_device
+from kvmlib.sample import decoys
 from kvmlib.sample.machine import SampleMachine
 from kvmlib.sample.ram import noise
 from kvmlib.sample.story import BOOT, END, LEFTOVERS, Scene
+from kvmlib.sample.symbols import module_symbols
 
 if TYPE_CHECKING:
     from kvmlib.namelist import Symbol
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from kvmlib.ports.plan import SamplePlan, SpacePlan, Wanted
 
 _BLOCK = 512
-_MSG_MAGIC = 0x063061
 #: Blocks of the partition before a dump of all memory.
 _BEFORE = 608
 #: Where before it a block begins like a dump's header, but can't be one.
@@ -74,6 +75,10 @@ class Sample:
         registers: dumppcb's, and those on the stack that belong to it.
         symbols: the kernel's.
         values: what variables hold, by name.
+        modules: the symbols of the module that is loaded (NetBSD).
+        decoys: pa of what looks like something of the kernel's, but isn't: the ``program`` that somebody ran, the
+            ``symbols`` and ``messages`` of an earlier boot, the ``header`` of an earlier dump. A sparse dump hasn't got
+            them.
     """
 
     name: str
@@ -98,6 +103,8 @@ class Sample:
     registers: Mapping[str, int]
     symbols: tuple[Symbol, ...] = field(repr=False)
     values: Mapping[str, int] = field(repr=False)
+    modules: tuple[Symbol, ...] = field(repr=False)
+    decoys: Mapping[str, int] = field(repr=False)
 
     def read_physical(self, pa: int, n: int) -> bytes:
         """Return what the dump holds of memory at `pa`, without looking at the image. KeyError if it doesn't."""
@@ -117,6 +124,8 @@ def build(name: str, recipe: Recipe, image: str, kernel: str) -> tuple[Sample, b
     dumped = max(s.start + s.size for s in segments) if linear else sum(s.size for s in segments)
     _set_variables(m, dumped // m.page)
     messages = _write_messages(m, dumped)
+    m.leave("messages", decoys.messages(m, _scene(m, dumped)))
+    m.leave("header", decoys.header(m, header))
     m.load()
     contents = tuple((s.start, m.ram.read(s.start, s.size)) for s in segments)
     sample = Sample(
@@ -142,6 +151,8 @@ def build(name: str, recipe: Recipe, image: str, kernel: str) -> tuple[Sample, b
         registers=m.registers,
         symbols=tuple(m.kernel.symbols),
         values=m.values,
+        modules=() if m.openbsd else tuple(module_symbols(m)),
+        decoys=m.decoys,
     )
     # Whatever the dump code leaves out, it puts the header where a dump of all memory would begin.
     full = dumped if linear else sum(s.size for s in m.ram.segments)
@@ -216,7 +227,7 @@ def _write_messages(m: SampleMachine, dumped: int) -> str:
     else:
         ring = text[-bufx:] + text[-room:-bufx]
     # magic, bufx, bufr, bufs, and OpenBSD's bufd (sys/msgbuf.h).
-    longs = (_MSG_MAGIC, bufx, bufx, room, 0)[: m.machine.system.msgbuf_longs]
+    longs = (decoys.MSG_MAGIC, bufx, bufx, room, 0)[: m.machine.system.msgbuf_longs]
     m.ram.write(m.msgbuf_pa, w.long(*longs) + ring)
     if not m.openbsd:
         # Where in the ring savecore(8) finds what panic said.

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from io import BytesIO
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from elftools.elf.elffile import ELFFile
-
-from kvmlib.elfwriter import loaded_elf
 from kvmlib.kcore import RamSeg
 from kvmlib.ports.plan import Oddities, SamplePlan, SpacePlan, Use, Wanted, WindowPlan, in_window
+from kvmlib.sample import decoys
 from kvmlib.sample.kernel import Kernel, Text, Words, stack_chain
 from kvmlib.sample.ram import Frames, Ram, noise
 from kvmlib.sample.story import LEFTOVERS, STORIES, version
+from kvmlib.sample.symbols import header_bytes, load_symbols, table_bytes
 
 if TYPE_CHECKING:
     from kvmlib.ports.base import Machine, Pcb
@@ -27,8 +25,6 @@ _STACK_PAGES = 4
 _TRAPFRAME = 19
 #: Variables that are static in C.
 _STATIC = ("scratchstr", "dump_headerbuf", "kernel_symtab")
-#: What NetBSD's ksyms writes into each symbol as its section.
-_SHBSS = 5
 
 
 class SampleMachine:
@@ -49,6 +45,7 @@ class SampleMachine:
         registers: dumppcb's.
         frames: (pc, fp) that a walk along the frame pointers finds, the newest first.
         values: what variables hold, by name.
+        decoys: pa of what looks like something of the kernel's, by kind.
     """
 
     def __init__(self, machine: Machine, plan: SamplePlan, space: SpacePlan) -> None:
@@ -69,6 +66,9 @@ class SampleMachine:
         #: The same, whether or not a reader can follow it: the messages show it.
         self.chain: list[tuple[int, int]] = []
         self.values: dict[str, int] = {}
+        self.decoys: dict[str, int] = {}
+        #: What lies at `run` of a NetBSD module that is loaded.
+        self.module = b""
         #: sizeof of each variable.
         self._size: dict[str, int] = {}
         #: Variables' contents, which the kernel file doesn't have.
@@ -91,6 +91,8 @@ class SampleMachine:
         self._fill_stack()
         self._fill_heap()
         self._write_tables()
+        self.leave("program", decoys.program(self))
+        self.leave("symbols", decoys.symbols(self))
 
     # -- the kernel --------------------------------------------------------------------------------------------------
 
@@ -175,7 +177,8 @@ class SampleMachine:
         else:
             sizes |= {"scratchstr": 256, "panicstart": long, "panicend": long, "msgbufenabled": 4}
             sizes |= {"ncpu": 4, "ncpuonline": 4, "cpu_brand_string": 49, "boottime": 8 + long, "dump_headerbuf": long}
-            sizes |= {"ksyms_symtabs": 2 * long, "kernel_symtab": 12 * long + 16, "ksyms_symsz": 4, "ksyms_strsz": 4}
+            sizes |= {"ksyms_symtabs": 2 * long, "kernel_symtab": table_bytes(long), "ksyms_symsz": 4, "ksyms_strsz": 4}
+            sizes |= {"ksyms_hdr": header_bytes(long)}
         if self.pcb is not None:
             sizes["dumppcb"] = self.pcb.size
         if self.plan.trapframe:
@@ -187,51 +190,7 @@ class SampleMachine:
             self.kernel.add(name, size, align=align, local=name in _STATIC)
         self.kernel.add("end", 0)
         self._size = {s.name: s.size for s in self.kernel.symbols}
-        self._load_symbols()
-
-    def _load_symbols(self) -> None:
-        """Let the boot loader put the symbols behind bss."""
-        kernel, w = self.kernel, self.words
-        if self.openbsd:
-            symbols = sorted(kernel.symbols, key=lambda s: not s.kind.islower())
-        else:
-            symbols = sorted(kernel.symbols, key=lambda s: (s.kind.islower(), s.name))
-        elf = loaded_elf(
-            symbols,
-            elf_machine=self.machine.elf_machine,
-            bits=8 * w.long_bytes,
-            byteorder=self.machine.byteorder,
-            sections=kernel.elf_sections(),
-            st_shndx=None if self.openbsd else _SHBSS,
-        )
-        va = kernel.loaded_va
-        if self.openbsd:
-            kernel.loaded = elf
-            self.set("ssym", w.long(va), va)
-            self.set("esym", w.long(va + len(elf)), va + len(elf))
-        else:
-            # A byte count comes first.
-            kernel.loaded = w.long(len(elf)) + self._sort_symbols(elf, va + w.long_bytes)
-
-    def _sort_symbols(self, elf: bytes, va: int) -> bytes:
-        """Do what NetBSD does with the symbols at boot (kern_ksyms.c): pack them to the front, and list the table.
-
-        `elf` lies at `va`, its symbols in their new order already. Where the table got shorter, its old end stays.
-        """
-        w, kernel = self.words, self.kernel
-        tables = {s.name: (s["sh_offset"], s["sh_size"]) for s in ELFFile(BytesIO(elf)).iter_sections()}
-        (sym_at, sym_size), (str_at, str_size) = tables[".symtab"], tables[".strtab"]
-        entry = 24 if w.long_bytes == 8 else 16
-        symbols = elf[sym_at : sym_at + sym_size]
-        values = [s.value for s in kernel.symbols]
-        globals_ = sum(s.kind.isupper() for s in kernel.symbols)
-        head = kernel.va("ksyms_symtabs")
-        # next, prev, name, symstart, minsym, maxsym, strstart; usroffset, symsize, strsize, nglob; gone; CTF, nmap.
-        longs = w.long(0, head, kernel.va("netbsd"), va + sym_at, min(values), max(values), va + str_at)
-        table = longs + w.u32(0, sym_size - entry, str_size, globals_) + w.long(0, 0, 0, 0, 0)
-        self.set("kernel_symtab", table)
-        self.set("ksyms_symtabs", w.long(kernel.va("kernel_symtab"), kernel.va("kernel_symtab")))
-        return elf[:sym_at] + symbols[entry:] + symbols[-entry:] + elf[sym_at + sym_size :]
+        load_symbols(self)
 
     def set(self, name: str, data: bytes, value: int | None = None) -> None:
         """Give a variable its contents, and note its value where it is a number."""
@@ -342,7 +301,6 @@ class SampleMachine:
             else:
                 self._map_page(heap + i * page)
         # Frames in a row: a range that a reader should see as one.
-        self.run = heap + 64 * page
         if self._fixed(self.run) is None:
             pa = self._free.run(4 * page)
             self._want(self.run, pa, 4 * page, "data")
@@ -363,6 +321,20 @@ class SampleMachine:
             self.ram.write(pa, data)
         for name, data in self.plan.variables(self.space, self.tables.root, self.plan.ram).items():
             self.set(name, data)
+
+    @property
+    def run(self) -> int:
+        """Four pages on the heap whose frames lie in a row."""
+        return self.plan.heap_va + 64 * self.page
+
+    def leave(self, kind: str, data: bytes) -> None:
+        """Put something into frames that the kernel doesn't count as its own: a sparse dump hasn't got them."""
+        pages = -(-len(data) // self.page)
+        size = self.page << (pages - 1).bit_length()
+        pa = self._free.run(size)
+        self._free.given.difference_update(range(pa, pa + size, self.page))
+        self.ram.write(pa, data)
+        self.decoys[kind] = pa
 
     def used_ram(self) -> tuple[RamSeg, ...]:
         """Return the frames that are in use, as a sparse dump lists them."""
@@ -437,6 +409,7 @@ class SampleMachine:
     def _fill_heap(self) -> None:
         """Write two lists to follow: file systems, and network interfaces with their output functions."""
         w, heap = self.words, self.plan.heap_va
+        self.poke(self.run, self.module)
         mounts = [(heap + 0x2340, "/"), (heap + 0x8A80, "/home"), (heap + 0x3100, "/var")]
         self._link("mountlist", [va for va, _ in mounts])
         for i, (va, where) in enumerate(mounts):

@@ -225,6 +225,8 @@ def netbsd_end(story: Story, scene: Scene) -> str:
 
 BOOT: Mapping[str, Callable[[Story, Scene], str]] = {"openbsd": openbsd_boot, "netbsd": netbsd_boot}
 END: Mapping[str, Callable[[Story, Scene], str]] = {"openbsd": openbsd_end, "netbsd": netbsd_end}
+#: What the kernel before this one said last: nobody knew of a dump then.
+SHUTDOWN = "syncing disks... done\nunmounting file systems... done\nrebooting...\n"
 #: What a swap partition and the disk before it may hold: pieces of other people's files and pages.
 LEFTOVERS = (
     "#!/bin/sh\n#\n# rotate the logs, every night\n#\nset -e\ncd /var/log\nfor f in messages daemon maillog; do\n"
