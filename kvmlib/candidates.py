@@ -30,6 +30,8 @@ _SPARSE = ("netbsd/amd64", "netbsd/i386")
 _PROVEN = 80
 #: What a copy loses, and what a dump loses whose end was overwritten by a newer one.
 _COPY, _OLDER = 50, 20
+#: What a reading loses whose segments go on behind the image's end (identify).
+_CUT_OFF = 20
 #: From this score on two dumps side by side are compared, and at most so many.
 _GOOD, _MOST_COMPARED = 60, 4
 #: The date that a kernel was built, behind the number in its banner (sys/conf/newvers.sh).
@@ -123,7 +125,10 @@ def rank(found: Sequence[tuple[Candidate, Reading]], fitting: Collection[int] = 
         found: candidates and what they were read from.
         fitting: offsets of those that fit their place exactly.
     """
-    order = sorted(found, key=lambda pair: (-pair[0].score, -pair[0].length, pair[0].offset))
+    # That the image was cut off doesn't make a header less likely to be the one around another.
+    order = sorted(
+        found, key=lambda pair: (-pair[0].score - _CUT_OFF * _is_cut_off(*pair), -pair[0].length, pair[0].offset)
+    )
     proven, same = _Cover(), dict[bytes, _Cover]()
     copies: list[Candidate] = []
     others: list[tuple[Candidate, Reading]] = []
@@ -140,6 +145,11 @@ def rank(found: Sequence[tuple[Candidate, Reading]], fitting: Collection[int] = 
         certain = reading.size is not None or c.score >= _PROVEN
         (proven if certain else same[cpu_data]).add(c.offset + 1, c.offset + c.length, (c, reading))
     return sorted((*_generations(others, fitting), *copies), key=lambda c: -c.score)
+
+
+def _is_cut_off(c: Candidate, reading: Reading) -> bool:
+    """Tell whether the segments need more of an image than there is."""
+    return reading.size is not None and reading.headers.data_off + reading.size > c.offset + c.length
 
 
 def _generations(found: Sequence[tuple[Candidate, Reading]], fitting: Collection[int]) -> list[Candidate]:

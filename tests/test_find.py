@@ -103,7 +103,7 @@ def test_a_dump_on_a_whole_disk(name: str, sector: int, tmp_path: Path) -> None:
 
 
 def test_an_image_without_tables_has_no_partition(tmp_path: Path) -> None:
-    assert [c.partition for c in kvmlib.find(sample_in(tmp_path, "openbsd/amd64").image)] == ["", ""]
+    assert {c.partition for c in kvmlib.find(sample_in(tmp_path, "openbsd/amd64").image)} == {""}
 
 
 def test_a_dump_that_would_leave_its_partition(tmp_path: Path) -> None:

@@ -45,17 +45,18 @@ def ring(
 
 
 class Memory:
-    """A sample whose own message buffer and kernel file are gone, to put other buffers into."""
+    """A sample whose own message buffers and kernel file are gone, to put other buffers into."""
 
     def __init__(self, sample: kvmlib.Sample) -> None:
         self.sample = sample
         self.page = sample.machine.page_size
         without_symbols(sample)
         with kvmlib.open(sample.image) as kd:
-            (own,) = kvmlib.buffers(kd)
+            buffers = kvmlib.buffers(kd)
             self.ram = kd.ram
-            self.put(own.pa, bytes(own.size + own.longs * sample.machine.long_bytes))
-            self.free = own.pa
+            for b in buffers:
+                self.put(b.pa, bytes(b.size + b.longs * sample.machine.long_bytes))
+            self.free = buffers[0].pa
             self.first = sample.version.split("\n")[0].encode()
 
     def put(self, pa: int, data: bytes) -> int:
@@ -118,8 +119,13 @@ def test_samples_without_a_kernel_file(name: str, tmp_path: Path) -> None:
     assert found.text == sample.messages
     assert (found.source, found.va) == (f"found by searching memory, at pa {found.pa:#x}", None)
     assert pa in (None, found.pa)
-    assert [(b.kind, b.pa, b.text) for b in every] == [("kernel", found.pa, found.text)]
-    assert every[0].longs == sample.machine.system.msgbuf_longs
+    own, old = every
+    assert (own.kind, own.pa, own.text) == ("kernel", found.pa, found.text)
+    assert own.longs == sample.machine.system.msgbuf_longs
+    # The boot before left its buffer, with the same kernel's words in it.
+    assert (old.kind, old.pa) == ("leftover", sample.decoys["messages"])
+    assert old.text.startswith(sample.version)
+    assert old.text.endswith("rebooting...\n")
 
 
 def test_text_of_a_new_buffer(memory: Memory) -> None:
@@ -299,7 +305,7 @@ def test_what_the_symbol_says_counts_more(tmp_path: Path) -> None:
         f.write(ring(sample, sample.version.encode() + CRASH))
     with kvmlib.open(sample.image) as kd:
         assert kvmlib.messages(kd).text.startswith("hardly anything\n")
-        first, second = kvmlib.buffers(kd)
+        first, second, _ = kvmlib.buffers(kd)
     assert (first.pa, first.kind, first.reasons[0]) == (own.pa, "kernel", "msgbufp points to it")
     assert (second.pa, second.kind) == (own.pa + 0x4000, "leftover")
 

@@ -58,7 +58,7 @@ def messages(m: SampleMachine, scene: Scene) -> bytes:
 
 
 def header(m: SampleMachine, current: bytes) -> bytes:
-    """Return the header of a dump that this machine wrote once, with less memory; the kernel's copy of the block.
+    """Return the header of a dump that this machine wrote once, with half the memory: the kernel's copy of the block.
 
     Such a copy may well lie at a block boundary of the dump device when memory is dumped.
     """
@@ -67,6 +67,6 @@ def header(m: SampleMachine, current: bytes) -> bytes:
         for n in (8, 4):
             size = s.size.to_bytes(n, m.words.order)
             if (at := old.rfind(size)) > 8:
-                old[at : at + n] = (s.size - m.page).to_bytes(n, m.words.order)
+                old[at : at + n] = (s.size // 2 // m.page * m.page).to_bytes(n, m.words.order)
                 break
     return bytes(old)
