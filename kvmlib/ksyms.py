@@ -232,14 +232,16 @@ def modules(read: Read, head: int, machine: Machine) -> Modules:
                 continue
             name = _name(read, table.name)
             size = table.symsize + table.strsize
-            if not table.is_plausible(layout) or size > left:
+            found: list[Symbol] | None = None
+            if table.is_plausible(layout) and size <= left:
+                left -= size
+                try:
+                    found = _read_symbols(read, table, layout)
+                except KvmError:
+                    problem = f"{name}'s can't be read"
+                    continue
+            if found is None:
                 problem = f"{name}'s can't be true"
-                continue
-            left -= size
-            try:
-                found = _read_symbols(read, table, layout)
-            except KvmError:
-                problem = f"{name}'s can't be read"
                 continue
             names.append(name)
             symbols += (s._replace(module=name) for s in found)
@@ -291,15 +293,15 @@ def _name(read: Read, va: int) -> str:
     return "?"
 
 
-def _read_symbols(read: Read, table: Table, layout: Layout) -> list[Symbol]:
-    """Return a table's symbols; a table with names outside of its strings has none.
+def _read_symbols(read: Read, table: Table, layout: Layout) -> list[Symbol] | None:
+    """Return a table's symbols; None where there are names outside of its strings.
 
     Raises:
         KvmError: it can't be read.
     """
     data, strings = read(table.symstart, table.symsize), read(table.strstart, table.strsize)
     if outside(data, table.usroffset, table.usroffset + len(strings), layout):
-        return []
+        return None
     # In /dev/ksyms all names are in one table of strings, and are counted from where the first module's begin.
     entry = struct.Struct(f"{layout.order}I{layout.symbol - 4}s")
     rows = (entry.pack(name - table.usroffset, rest) for name, rest in entry.iter_unpack(data))

@@ -111,8 +111,16 @@ def found(sample: kvmlib.Sample) -> list[Carved]:
 
 
 #: Both systems, both widths, both byte orders.
-KINDS = ("openbsd/amd64", "openbsd/i386", "openbsd/powerpc", "openbsd/sparc64")
-KINDS += ("netbsd/amd64", "netbsd/i386", "netbsd/mipseb", "netbsd/sparc64")
+KINDS = (
+    "openbsd/amd64",
+    "openbsd/i386",
+    "openbsd/powerpc",
+    "openbsd/sparc64",
+    "netbsd/amd64",
+    "netbsd/i386",
+    "netbsd/mipseb",
+    "netbsd/sparc64",
+)
 
 
 def put(sample: kvmlib.Sample, pa: int, data: bytes) -> None:

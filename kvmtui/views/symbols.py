@@ -40,7 +40,7 @@ class SymbolRows:
     def line(self, number: int) -> Line:
         s = self.symbols[number]
         size = f"{f'{s.size:#x}' if s.size else '-':>9}  " if self.wide else ""
-        return [(f"{s.value:0{self.digits}x} {s.kind}  {size}", ""), (s.name, "strong")]
+        return [(f"{s.value:0{self.digits}x} {s.kind}  {size}", ""), (s.label, "strong")]
 
 
 class SymbolsView(ListingView):
