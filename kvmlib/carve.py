@@ -46,7 +46,7 @@ _NAMES, _SHN_MOST = 64, 64
 _FEW = 20
 #: ELF headers that are looked at, tables that are read, bytes of all these, and places of ksyms_hdr: memory that is
 #: full of them says nothing.
-_HEADERS, _TRIED, _BUDGET, _PLACES = 1 << 16, 16, 64 << 20, 8
+_HEADERS, _TRIED, _BUDGET, _PLACES = 1 << 16, 16, 24 << 20, 8
 #: Names that every kernel has, and nothing else has all of.
 _KERNELS_OWN = ("version", "ostype", "osrelease", "panicstr", "msgbufp", "dumpmag")
 #: The boot loader puts the table behind bss, no more than so many of these pages further on; bytes.

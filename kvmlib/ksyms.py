@@ -21,7 +21,7 @@ from kvmlib.scan import hits
 from kvmlib.text import decode
 
 #: No table of symbols or of names is larger, in bytes; nor are all modules' together.
-LARGE, _MODULES = 16 << 20, 8 << 20
+LARGE, _MODULES = 8 << 20, 8 << 20
 #: Names of sections in ksyms_hdr; kernels of all ages have these four in a row.
 SECTION_NAMES = b"\0.symtab\0.strtab\0.shstrtab\0.bss\0"
 #: Memory on either side of ksyms_hdr in which the kernel's own entry is looked for: with KDTRACE_HOOKS there is a large

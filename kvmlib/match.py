@@ -342,8 +342,8 @@ class _Trial:
         theirs: dict[str, set[int]] = {}
         for s in carved:
             theirs.setdefault(s.name, set()).add(s.value)
-        # Absolute symbols are the same wherever the rest is.
-        mine = [s for s in self.symbols if s.kind not in "Aa"]
+        # Absolute symbols are the same wherever the rest is, and modules have tables of their own.
+        mine = [s for s in self.symbols if s.kind not in "Aa" and not s.module]
         common = [s for s in mine if s.name in theirs]
         if len(common) < _ENOUGH:
             return

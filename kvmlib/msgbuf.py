@@ -101,9 +101,10 @@ def messages(kd: Kvm) -> Messages:
     except KvmError as e:
         machine_of(kd)
         found = scan(kd)
-        if found:
+        if found and found[0].kind != "leftover":
             return Messages(found[0].text, f"found by searching memory, at pa {found[0].pa:#x}", None, found[0].pa)
-        e.args = (f"{e}; no message buffer was found by searching memory either",)
+        what = "only older boots' message buffers were found by searching memory"
+        e.args = (f"{e}; {what if found else 'no message buffer was found by searching memory either'}",)
         raise
 
 

@@ -44,6 +44,7 @@ _ABOVE = re.compile(rf"^{STAMP}(?:\s|Copyright \(c\)|\[ using |All rights reserv
 _FIRST = re.compile(rf"^{STAMP}(?:Copyright \(c\)|\[ using )")
 _PANIC = re.compile(rf"^{STAMP}(?:panic: |uvm_fault\(|fatal .*(?:fault|trap)|kernel: .* trap)", re.MULTILINE)
 _DUMPING = re.compile(rf"^{STAMP}dumping to dev", re.MULTILINE)
+_REBOOTING = re.compile(rf"^{STAMP}rebooting\.\.\.$", re.MULTILINE)
 _HOLE = {
     "unmapped": "not mapped",
     "not_in_dump": "not in the dump",
@@ -282,16 +283,21 @@ def _in_order(pieces: Sequence[_Piece], h: _Header) -> bytes:
 
 
 def _rank(kd: Kvm, buffers: Sequence[Buffer]) -> tuple[Buffer, ...]:
-    """Judge them by what they say; best first. The best one is the kernel's, unless it is the console's."""
+    """Judge them by what they say; best first. The best is the kernel's, unless it is the console's or an older one."""
     running = _running(kd, buffers)
-    judged = sorted((_judge(kd, b, running) for b in buffers), key=lambda b: (-b.score, -b.pa))
-    return tuple(replace(b, kind="kernel") if i == 0 and b.kind != "console" else b for i, b in enumerate(judged))
+    first, *others = sorted((_judge(kd, b, running) for b in buffers), key=lambda b: (-b.score, -b.pa))
+    if first.kind != "console" and not _REBOOTING.search(_last_boot(first)):
+        first = replace(first, kind="kernel")
+    return first, *others
+
+
+def _last_boot(b: Buffer) -> str:
+    return (boots(b.text) or ("",))[-1]
 
 
 def _judge(kd: Kvm, b: Buffer, running: str | None) -> Buffer:
     score, reasons = b.score, list(b.reasons)
-    parts = boots(b.text)
-    last = parts[-1] if parts else ""
+    last = _last_boot(b)
     banner = _BANNER.search(last)
     if not b.text.strip():
         return replace(b, score=score - 40, reasons=(*reasons, "it is empty"))
@@ -307,15 +313,19 @@ def _judge(kd: Kvm, b: Buffer, running: str | None) -> Buffer:
     if panicked:
         score += 10
         reasons.append("its last boot ends in a panic")
-    if dumping and "rebooting" in last[dumping.end() :]:
-        score -= 15
-        reasons.append("it goes on behind the dump, so that was an older one")
+    rebooting = _REBOOTING.search(last)
+    if rebooting:
+        score -= 30
+        what = (
+            "it goes on behind the dump, so that was an" if dumping else "its last boot ended in a reboot, so it is an"
+        )
+        reasons.append(f"{what} older one")
     elif dumping:
         score += 15
         reasons.append("it ends where this dump was being written")
     kind = b.kind
     whole = b.size + b.longs * machine_of(kd).long_bytes
-    if machine_of(kd).os == "openbsd" and whole == _CONSOLE_BYTES and not (banner or panicked or dumping):
+    if machine_of(kd).os == "openbsd" and whole == _CONSOLE_BYTES and not (banner or panicked or dumping or rebooting):
         kind = "console"
         score -= 30
         reasons.append("16 KiB without a kernel's first or last words, as OpenBSD's copy of /dev/console")

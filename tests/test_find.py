@@ -1,6 +1,7 @@
 """Where is the dump: on a whole disk, with older dumps beside it, without its header, among thousands of others."""
 
 import random
+import re
 import struct
 import time
 from dataclasses import dataclass
@@ -361,7 +362,7 @@ def test_what_survives_without_the_first_block(name: str, tmp_path: Path) -> Non
     with kvmlib.open(sample.image, system=sample.kernel) as kd:
         pointer = int.from_bytes(kd.read(msgbuf, sample.machine.long_bytes), sample.machine.byteorder)
         at = kd.pa2off(kd.kvatop(pointer)[0])
-    assert f"a message buffer at {at:#x}" in str(caught.value)
+    assert re.search(rf"a message buffer at [^;]*\b{at:#x}", str(caught.value))
     assert "memory's pages begin" in str(caught.value)
     assert "a boot-loaded symbol table at" in str(caught.value)
     assert "\n" not in str(caught.value)

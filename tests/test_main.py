@@ -167,8 +167,10 @@ def test_dmesg(sample: kvmlib.Sample, capsys: Capture) -> None:
 
 def test_symbols(sample: kvmlib.Sample, capsys: Capture) -> None:
     everything = run_json(capsys, "symbols", sample.image)
-    assert {(s["name"], s["value"]) for s in everything} == {(s.name, s.value) for s in sample.symbols}
-    assert [s["value"] for s in everything] == sorted(s.value for s in sample.symbols)
+    assert {(s["name"], s["value"]) for s in everything} == {
+        (s.name, s.value) for s in (*sample.symbols, *sample.modules)
+    }
+    assert [s["value"] for s in everything] == sorted(s.value for s in (*sample.symbols, *sample.modules))
     text = run(capsys, "symbols", sample.image, "d*mag")
     assert text == f"{va_of(sample, 'dumpmag'):0{2 * sample.machine.long_bytes}x} {kind(sample, 'dumpmag')} dumpmag\n"
     assert "no symbol of " in fails(capsys, "symbols", sample.image, "zebra")

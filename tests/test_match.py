@@ -224,6 +224,10 @@ def test_the_dumps_own_table(name: str, tmp_path: Path) -> None:
     assert any(re.fullmatch(r"0 of \d+ names in the dump's own symbol table have its addresses", r) for r in m.reasons)
     half = kvmlib.SymbolTable([s for i, s in enumerate(relinked) if i % 2], "half")
     assert judge(sample, half, carved).verdict == "other"
+    modules = [s._replace(module="one") for s in sample.symbols if s.kind in "Tt"]
+    assert judge(sample, relinked.with_modules(modules, ""), carved).verdict == "same build", (
+        "modules count for nothing"
+    )
     m = judge(sample, kernel(sample, tmp_path), carved)
     assert m.verdict == "same"
     assert any("names in the dump's own symbol table" in r for r in m.reasons)

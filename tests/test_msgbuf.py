@@ -316,6 +316,19 @@ def test_many_hits_are_not_endless(amd64: Memory) -> None:
     assert len(amd64.found()) == 32
 
 
+@pytest.mark.parametrize("end", [b"syncing disks... done\nrebooting...\n", CRASH + b"succeeded\n\n\nrebooting...\n"])
+def test_older_boots_alone_are_not_the_dumps(memory: Memory, end: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    """The kernel's own buffer is lost; what another boot said would mislead, so it is shown only on request."""
+    memory.ring(memory.boot(end))
+    (old,) = memory.found()
+    assert (old.kind, old.text) == ("leftover", memory.boot(end).decode())
+    assert old.reasons[-1].endswith("older one")
+    with pytest.raises(kvmlib.KvmError, match="only older boots' message buffers were found by searching memory$"):
+        memory.messages()
+    assert main(["dmesg", "--all", "-m", memory.sample.machine.name, memory.sample.image]) == 0
+    assert "rebooting..." in capsys.readouterr().out
+
+
 # -- boots -----------------------------------------------------------------------------------------------------------
 
 

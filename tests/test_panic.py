@@ -71,7 +71,7 @@ def test_summary(sample: kvmlib.Sample) -> None:
     booted = found.crashed.timestamp() - sample.values["time_uptime"]
     assert f"booted {datetime.fromtimestamp(booted, UTC):%Y-%m-%d %H:%M:%S} UTC" in by_label["UPTIME"].text
     assert by_label["LOAD"].text == "0.42, 0.31, 0.17"
-    assert by_label["SYMBOLS"].text.startswith(f"{len(sample.symbols)} from ")
+    assert by_label["SYMBOLS"].text.startswith(f"{len(sample.symbols) + len(sample.modules)} from ")
     assert "NOT MATCH" not in by_label["SYMBOLS"].text
     assert by_label["DUMP"].text.endswith(f"dump device, header at {sample.dump_off:#x}")
     assert by_label["MACHINE"].text.startswith(sample.machine.name)

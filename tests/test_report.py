@@ -101,7 +101,7 @@ def test_info_keys(sample: kvmlib.Sample) -> None:
     assert all(type(s["offset"]) is int for s in found["segments"])
     assert found["state"]["verdict"] == "fresh"
     assert found["state"]["reasons"]
-    assert found["symbols"]["count"] == len(sample.symbols)
+    assert found["symbols"]["count"] == len(sample.symbols) + len(sample.modules)
     assert type(found["symbols"]["source"]) is str
     assert found["panic"] == sample.panic
     assert set(found["dumpmag"]) == {"va", "value", "state"}
