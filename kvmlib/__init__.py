@@ -15,6 +15,18 @@ if TYPE_CHECKING:
         panic_registers as panic_registers,
         stack as stack,
     )
+    from kvmlib.candidates import (
+        Candidate as Candidate,
+    )
+    from kvmlib.disks import (
+        Partition as Partition,
+        partitions as partitions,
+    )
+    from kvmlib.dumpstate import (
+        Damage as Damage,
+        State as State,
+        damage_map as damage_map,
+    )
     from kvmlib.elfwriter import (
         ElfSection as ElfSection,
         parse_symbols as parse_symbols,
@@ -30,6 +42,9 @@ if TYPE_CHECKING:
         TranslationError as TranslationError,
         TruncatedError as TruncatedError,
     )
+    from kvmlib.facts import (
+        Fact as Fact,
+    )
     from kvmlib.fields import (
         Field as Field,
         header_bytes as header_bytes,
@@ -44,6 +59,10 @@ if TYPE_CHECKING:
         DumpMag as DumpMag,
         Invalidation as Invalidation,
         Kvm as Kvm,
+    )
+    from kvmlib.match import (
+        Match as Match,
+        proof as proof,
     )
     from kvmlib.memory import (
         Segment as Segment,
@@ -63,8 +82,6 @@ if TYPE_CHECKING:
         SymbolTable as SymbolTable,
     )
     from kvmlib.panic import (
-        Fact as Fact,
-        State as State,
         Summary as Summary,
         summary as summary,
     )
@@ -92,7 +109,6 @@ if TYPE_CHECKING:
         save as save,
     )
     from kvmlib.search import (
-        Candidate as Candidate,
         find as find,
         open as open,
     )
@@ -112,21 +128,26 @@ _HOME = {
         "Cancelled FormatError KvmError NotInDumpError ReadOnlyError SymbolError TranslationError TruncatedError"
     ),
     "backtrace": "Frame Stack panic_registers stack",
+    "candidates": "Candidate",
+    "disks": "Partition partitions",
+    "dumpstate": "Damage State damage_map",
     "elfwriter": "ElfSection parse_symbols write_elf",
+    "facts": "Fact",
     "fields": "Field header_bytes header_fields",
     "kcore": "KcoreHdr MidMag RamSeg",
     "kvm": "DumpMag Invalidation Kvm",
     "ports": "machine machines",
     "ports.base": "Machine Register",
+    "match": "Match proof",
     "memory": "Segment Span",
     "msgbuf": "Messages buffers messages",
     "msgscan": "Buffer boots",
     "namelist": "Symbol SymbolTable",
-    "panic": "Fact State Summary summary",
+    "panic": "Summary summary",
     "report": "report_text",
     "sample": "Sample SampleFrame make_sample sample_names",
     "savecore": "SavePlan Saved plan_save save",
-    "search": "Candidate find open",
+    "search": "find open",
     "text": "decode printable",
     "translate": "Mapping Step",
 }

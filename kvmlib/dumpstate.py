@@ -38,11 +38,13 @@ class State:
         complete: whether all memory that there should be is in the file, and nothing else was written over it; False
             too where nothing says how much that is.
         reasons: sentences.
+        damage: what lies in memory that isn't the kernel's, by physical address.
     """
 
     verdict: str
     complete: bool
     reasons: tuple[str, ...]
+    damage: tuple[Damage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,7 @@ def state(kd: Kvm, mag: DumpMag | None, why: str) -> State:
     else:
         verdict = {"fresh": "fresh", "cleared": "saved"}.get(mag.state if mag else "", "unknown")
     whole = memory.promised is not None and not memory.missing and not overwritten
-    return State(verdict, whole, tuple(reasons))
+    return State(verdict, whole, tuple(reasons), tuple(damage))
 
 
 def _doubts(kd: Kvm, memory: Extent) -> list[str]:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 
 from kvmlib.errors import FormatError, KvmError
 from kvmlib.kvm import Kvm
-from kvmlib.msgscan import MSG_MAGIC, SIZE_MAX, STAMP, Buffer, boots, clean, hole, layout, scan
+from kvmlib.msgscan import MSG_MAGIC, SIZE_MAX, Buffer, clean, hole, layout, scan
 from kvmlib.variables import machine_of, pointer
-
-_PANIC = re.compile(rf"{STAMP}panic: (.*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,16 +143,3 @@ def between(kd: Kvm, ring: Ring, start: int, end: int) -> bytes:
         KvmError: they can't be read.
     """
     return b"".join(kd.read(va, n) for va, n in ring.runs(start, end)).replace(b"\0", b"")
-
-
-def panic_line(kd: Kvm, but: tuple[str, ...] = ()) -> str | None:
-    """Return what follows ``panic: `` in the last message that begins so; None if there is none or no messages.
-
-    Only the last boot's messages count, and no texts that begin with one of `but`.
-    """
-    try:
-        last = boots(messages(kd).text)[-1:]
-    except KvmError:
-        return None
-    found = [m[1] for part in last for line in part.splitlines() if (m := _PANIC.match(line))]
-    return next((text for text in reversed(found) if not text.startswith(but)), None)

@@ -8,14 +8,17 @@ from dataclasses import asdict
 from typing import Any
 
 from kvmlib.backtrace import Stack, panic_registers, stack
+from kvmlib.candidates import Candidate
+from kvmlib.dumpstate import Damage
 from kvmlib.errors import KvmError
+from kvmlib.facts import Fact
 from kvmlib.kvm import Kvm
+from kvmlib.match import Match, cached
 from kvmlib.msgbuf import messages
 from kvmlib.msgscan import Buffer
 from kvmlib.namelist import Symbol
-from kvmlib.panic import Fact, summary
+from kvmlib.panic import summary
 from kvmlib.ports.base import Machine, Register
-from kvmlib.search import Candidate
 from kvmlib.text import printable
 from kvmlib.translate import Mapping, Step
 
@@ -23,6 +26,8 @@ from kvmlib.translate import Mapping, Step
 WIDTH = 79
 _LABEL = 10
 _LAST_MESSAGES = 15
+#: Parts that the map of what was written over memory has in the text.
+_DAMAGE_MAX = 20
 
 
 def info_data(kd: Kvm) -> dict[str, Any]:
@@ -47,7 +52,10 @@ def info_data(kd: Kvm) -> dict[str, Any]:
         "ram": [asdict(s) for s in kd.ram],
         "state": {"verdict": found.state.verdict, "reasons": [printable(r) for r in found.state.reasons]},
         "complete": found.state.complete,
+        "damage": [asdict(d) for d in found.state.damage],
         "symbols": {"source": printable(kd.symbols.source), "count": len(kd.symbols)},
+        "match": _match_data(cached(kd)),
+        "kernel_note": printable(kd.kernel_note),
         "version": found.version,
         "panic": found.panic,
         "crashed": found.crashed.isoformat() if found.crashed else None,
@@ -56,6 +64,10 @@ def info_data(kd: Kvm) -> dict[str, Any]:
         "panic_registers": [_register_data(r) for r in _registers(kd)],
         "stack": _stack_data(kd),
     }
+
+
+def _match_data(m: Match) -> dict[str, Any]:
+    return asdict(m) | {"reasons": [printable(r) for r in m.reasons]}
 
 
 def _register_data(r: Register) -> dict[str, Any]:
@@ -84,8 +96,10 @@ def _stack_data(kd: Kvm) -> dict[str, Any]:
 def report_text(kd: Kvm) -> str:
     """Return the report of a dump: what ``kvmdump info`` prints, at most 79 columns wide."""
     lines: list[str] = []
-    for fact in summary(kd).facts:
+    found = summary(kd)
+    for fact in found.facts:
         lines += _fact_lines(fact)
+    lines += _damage_lines(found.state.damage)
     lines += _register_lines("CORE_CPU", kd.registers)
     lines += _register_lines("DUMPPCB", _registers(kd))
     lines += _stack_lines(_stack(kd))
@@ -102,6 +116,18 @@ def _labelled(label: str, text: str) -> list[str]:
 
 def _fact_lines(fact: Fact) -> list[str]:
     return _labelled(fact.label, f"{fact.text}  [{fact.source}]" if fact.source else fact.text)
+
+
+def _damage_lines(damage: Sequence[Damage]) -> list[str]:
+    """Return the map of what was written over memory: what is certain comes first."""
+    lines, label = [], "DAMAGE"
+    parts = sorted(damage, key=lambda d: (not d.certain, d.pa))
+    for d in parts[:_DAMAGE_MAX]:
+        doubt = "" if d.certain else " (may be the kernel's own)"
+        lines += _labelled(label, f"pa {d.pa:#x} to {d.pa + d.size - 1:#x}: {d.what}{doubt}")
+        label = ""
+    behind = len(parts) - _DAMAGE_MAX
+    return lines + (_labelled("", f"and {behind} more parts (--json lists all)") if behind > 0 else [])
 
 
 def _register_lines(label: str, registers: Sequence[Register]) -> list[str]:
@@ -124,10 +150,12 @@ def _stack_lines(found: Stack) -> list[str]:
 
 def _message_lines(kd: Kvm) -> list[str]:
     try:
-        text = messages(kd).lines
+        found = messages(kd)
     except KvmError as e:
         return _labelled("MESSAGES", f"not known: {e}")
-    lines = [f"MESSAGES  the last of {len(text)} lines (kvmdump dmesg prints all):"]
+    text = found.lines
+    said = f"the last of {len(text)} lines (kvmdump dmesg prints all)  [{found.source}]"
+    lines = _labelled("MESSAGES", said)
     for line in text[-_LAST_MESSAGES:]:
         lines += textwrap.wrap(printable(line, "\t"), WIDTH - 2, initial_indent="  ", subsequent_indent="    ") or [""]
     return lines

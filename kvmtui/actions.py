@@ -103,7 +103,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("form", "f", "Form", "Show the other form of the header: the device's or the saved core's.", "header"),
     Action("pane", "tab,t", "Fields/bytes", "Go from the fields to the bytes, or back.", "header"),
     # -- Summary, Registers, Segments, Symbols
-    Action("jump", "enter,m", "Show in Memory", "Show in Memory what this line is about.", "summary"),
+    Action("jump", "enter,m", "Show", "Show in Memory or in Messages what this line is about.", "summary"),
     Action(
         "jump",
         "enter,m",

@@ -16,6 +16,14 @@ class GoTo(Message):
         self.physical = physical
 
 
+class ShowLine(Message):
+    """Show this line in Messages; 0 is the first one."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
 class Status(Message):
     """Say a sentence on the bottom line; it stays until the next key."""
 

@@ -17,7 +17,7 @@ from kvmtui.dialogs.confirm import MessageDialog
 from kvmtui.dialogs.goto import GoToDialog, Target
 from kvmtui.dialogs.invalidate import InvalidateDialog, invalidate
 from kvmtui.dialogs.save import SaveDialog
-from kvmtui.messages import Choose, FindHeaders, GoTo, Status, Summarised
+from kvmtui.messages import Choose, FindHeaders, GoTo, ShowLine, Status, Summarised
 from kvmtui.place import Place
 from kvmtui.views.base import View
 from kvmtui.views.header import HeaderView
@@ -120,6 +120,13 @@ class DumpScreen(Place):
         # Before it is shown, so that it doesn't begin by listing what isn't wanted.
         memory.go(target)
         await self.show_view("memory")
+
+    async def on_show_line(self, event: ShowLine) -> None:
+        messages = self._made("messages")
+        assert isinstance(messages, MessagesView)
+        # Before they are shown, so that they don't begin at their end.
+        messages.go(event.number)
+        await self.show_view("messages")
 
     def on_status(self, event: Status) -> None:
         self.say(event.text, event.bad)

@@ -10,7 +10,6 @@ from hypothesis import given, strategies as st
 
 import kvmlib
 from kvmlib.__main__ import main
-from kvmlib.msgbuf import panic_line
 from tests.samples import long_at, poke_long, sample_in, truncate, without_symbols
 
 MAGIC = 0x063061
@@ -367,16 +366,6 @@ def test_boots_lose_nothing(lines: list[str], between: str) -> None:
     parts = kvmlib.boots(text)
     assert "".join(parts) == text
     assert all(parts)
-
-
-def test_the_panic_of_an_older_boot_is_not_this_ones(amd64: Memory) -> None:
-    amd64.ring(amd64.boot(b"panic: then\n") + amd64.boot())
-    with kvmlib.open(amd64.sample.image) as kd:
-        assert panic_line(kd) is None
-    amd64.ring(amd64.boot(b"panic: then\n") + amd64.boot(b"panic: one\n[ 12.5] panic: now\nend\n"))
-    with kvmlib.open(amd64.sample.image) as kd:
-        assert panic_line(kd) == "now"
-        assert panic_line(kd, ("now",)) == "one"
 
 
 # -- kvmdump ---------------------------------------------------------------------------------------------------------

@@ -48,7 +48,8 @@ def test_report_says_what_is_missing(sample: kvmlib.Sample) -> None:
     with kvmlib.open(sample.image) as kd:
         text = report_text(kd)
     assert_fits(text)
-    assert "\nWHERE     not known: " in text
+    assert "\nHOST      not known: the symbol hostname is needed\n" in text
+    assert "\nWHERE     ffs_" in text
     assert f"\nPANIC     {sample.panic}" in text
     assert "\nMESSAGES  the last of " in text
 

@@ -12,7 +12,7 @@ from textual.message import Message
 from textual.widget import Widget
 
 import kvmlib
-from kvmtui.messages import GoTo, Status
+from kvmtui.messages import GoTo, ShowLine, Status
 from kvmtui.views.base import View
 from kvmtui.widgets.lines import Line, Lines
 from kvmtui.widgets.rowlist import ListRows, RowList, Rows
@@ -26,11 +26,13 @@ class Item:
         detail: what the line below the list says about it.
         va: where Enter goes, None for nowhere.
         physical: whether that is a physical address.
+        line: the line of Messages where Enter goes if there is no `va`; 0 is the first one.
     """
 
     detail: str = ""
     va: int | None = None
     physical: bool = False
+    line: int | None = None
 
 
 ItemRows = list[tuple[Line, Item | None]]
@@ -127,9 +129,11 @@ class ListingView(View):
         self.action_jump()
 
     def action_jump(self) -> None:
-        """Show in Memory what the row is about."""
+        """Show in Memory or in Messages what the row is about."""
         item = self.item(self.list.cursor)
-        if item is None or item.va is None:
+        if item is not None and item.va is not None:
+            self.post_message(GoTo(item.va, item.physical))
+        elif item is not None and item.line is not None:
+            self.post_message(ShowLine(item.line))
+        else:
             self.post_message(Status("this line has no address to show in Memory"))
-            return
-        self.post_message(GoTo(item.va, item.physical))

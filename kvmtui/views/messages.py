@@ -30,14 +30,16 @@ class MessageRows:
         self.matches: list[list[tuple[int, int]]] = []
         #: The rows in which a match begins.
         self.found: list[int] = []
-        #: The row in which each boot's messages begin.
+        #: The row in which each boot's messages begin, and the one in which each line does.
         self.boots: list[int] = []
+        self.lines: list[int] = []
         boots = [0, *accumulate(len(part) for part in kvmlib.boots(text))][:-1]
         at = 0
         for line in text.split("\n"):
             at += len(line) + 1
             while len(self.boots) < len(boots) and boots[len(self.boots)] < at:
                 self.boots.append(len(self.rows))
+            self.lines.append(len(self.rows))
             line = kvmlib.printable(line.expandtabs())
             hits = _hits(line, wanted)
             start = 0
@@ -102,6 +104,8 @@ class MessagesView(ListingView):
         self._messages: kvmlib.Messages | None = None
         self._problem = ""
         self._known = False
+        #: The line to go to once the messages are there.
+        self._line: int | None = None
         self._wanted = ""
         self._start = 0
 
@@ -137,6 +141,15 @@ class MessagesView(ListingView):
         if not self._known and self._messages is not None:
             self.list.move_to(len(self.list.rows) - 1)
         self._known = True
+        if self._line is not None:
+            self.go(self._line)
+
+    def go(self, number: int) -> None:
+        """Put the cursor on a line, now or as soon as the messages are there."""
+        rows = self.list.rows if self._known else None
+        self._line = None if isinstance(rows, MessageRows) else number
+        if isinstance(rows, MessageRows):
+            self.list.move_to(rows.lines[min(number, len(rows.lines) - 1)], centre=True)
 
     def build(self, width: int) -> Rows:
         if self._messages is None:

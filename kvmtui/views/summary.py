@@ -58,10 +58,11 @@ class SummaryView(ListingView):
     help_text: ClassVar[str] = (
         "What the dump is, whether it is complete and worth saving, which kernel it is of, when and why that kernel "
         "panicked, where it was, and what it said last. The line at the bottom says where the line under the cursor "
-        "was found; in a wide terminal it stands beside it. Enter shows that place in Memory.\n"
+        "was found; in a wide terminal it stands beside it. Enter shows that place in Memory, or the line in Messages "
+        "that says it.\n"
         "States: fresh, the kernel's dumpmag is there and savecore(8) would save the dump; saved, it was cleared; "
-        "truncated, the file ends before the memory does; header only, there is no memory at all; unknown, nothing "
-        "says."
+        "truncated, the file ends before the memory does; overwritten, something else lies in a part of it; header "
+        "only, there is no memory at all; not believable, the header contradicts itself; unknown, nothing says."
     )
     BINDINGS: ClassVar[list[BindingType]] = [*bindings_for("summary")]
 
@@ -98,6 +99,7 @@ def summary_rows(story: Story, width: int) -> ItemRows:
         "STATE": "good" if state.verdict in ("fresh", "saved") else "bad",
         "COMPLETE": "good" if state.complete else "bad",
         "PANIC": "strong",
+        "FAULT": "strong",
         "WHERE": "strong",
     }
     # Why it is this machine takes many rows, and the panic must be on the first screen.
@@ -115,10 +117,23 @@ def summary_rows(story: Story, width: int) -> ItemRows:
         lines = story.messages.text.rstrip("\n").split("\n")
         if len(lines) > _MESSAGES:
             page.say(f"{len(lines) - _MESSAGES} lines before these in Messages (7)")
-        for line in lines[-_MESSAGES:]:
+        for number, line in list(enumerate(lines))[-_MESSAGES:]:
+            detail = f"from {story.messages.source}; Enter goes to line {number + 1} of Messages"
             for row in wrap(kvmlib.printable(line), width):
-                rows.append(([(row, "")], Item(f"from {story.messages.source}", story.messages.va)))
+                rows.append(([(row, "")], Item(detail, line=number)))
     return rows
+
+
+def _place(fact: kvmlib.Fact) -> Item:
+    """Return where a line was found, and the place that Enter goes to."""
+    detail = f"from {fact.source}" if fact.source else "not found"
+    if fact.va is not None:
+        return Item(f"{detail}; Enter goes to {fact.va:#x}", fact.va)
+    if fact.line is not None:
+        return Item(f"{detail}; Enter shows it there", line=fact.line)
+    if fact.pa is not None:
+        return Item(f"{detail}; Enter goes to pa {fact.pa:#x}", fact.pa, physical=True)
+    return Item(detail)
 
 
 class _Page:
@@ -133,16 +148,14 @@ class _Page:
     def fact(self, fact: kvmlib.Fact, role: str = "") -> None:
         """Add a line of the summary."""
         room = self.width - self.column - (self.source + 2 if self.source else 0)
-        detail = f"from {fact.source}" if fact.source else "not found"
-        if fact.va is not None:
-            detail += f"; Enter goes to {fact.va:#x}"
+        item = _place(fact)
         label = shorten(fact.label, self.column - 1).ljust(self.column)
         for i, row in enumerate(wrap(kvmlib.printable(fact.text, keep="\n"), room)):
             line = [(label if i == 0 else " " * self.column, "label"), (row, role)]
             if i == 0 and self.source:
                 gap = " " * (room - cell_len(row) + 2)
                 line += [(gap, ""), (shorten(kvmlib.printable(fact.source), self.source), "faint")]
-            self.rows.append((line, Item(detail, fact.va) if i == 0 else None))
+            self.rows.append((line, item if i == 0 else None))
 
     def stack(self, stack: kvmlib.Stack) -> None:
         """Add the frames from the one that called panic on: those above it belong to panic and to the dump."""
