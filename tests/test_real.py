@@ -77,6 +77,39 @@ def test_what_the_kernel_said(kd: kvmlib.Kvm) -> None:
     assert any("ffs_blkfree: freeing free block" in line for line in found.lines)
 
 
+def test_its_story_with_symbols(kd: kvmlib.Kvm) -> None:
+    by_label = {f.label: f for f in reversed(kvmlib.summary(kd).facts)}
+    assert by_label["PANIC"].source == "symbol panicstr"
+    assert by_label["WHERE"].text == "0xd028a5bc <- 0xd028d70e <- 0xd028dede"
+    text = "version at va 0xd0313524 is pa 0x313524, where the banner is: header, page tables and symbols agree"
+    assert (by_label["MATCH"].text, by_label["MATCH"].va) == (text, 0xD0313524)
+    assert by_label["CPU"].text.startswith('1 x QEMU Virtual CPU version 2.5+ ("GenuineIntel" 686-class)')
+    assert by_label["PHYSMEM"] == kvmlib.Fact(
+        "PHYSMEM", "47.4 MiB (49737728 bytes)", "messages (symbol msgbufp), line 5", line=4
+    )
+
+
+def test_its_story_without_symbols(image: Path, tmp_path: Path) -> None:
+    # Nothing beside it is a kernel.
+    alone = tmp_path / "swap"
+    alone.symlink_to(image)
+    with kvmlib.open(alone) as kd:
+        found = kvmlib.summary(kd)
+        lines = kvmlib.messages(kd).lines
+        kvmlib.report_text(kd)
+    by_label = {f.label: f for f in reversed(found.facts)}
+    assert found.panic == "ffs_blkfree: freeing free block"
+    assert by_label["PANIC"].source == "messages (found by searching memory), line 51"
+    assert by_label["PANIC"].line is not None
+    assert lines[by_label["PANIC"].line] == "panic: ffs_blkfree: freeing free block"
+    assert found.version is not None
+    assert found.version.startswith("OpenBSD 5.1 (RAMDISK) #98: ")
+    assert by_label["PHYSMEM"].text == "47.4 MiB (49737728 bytes)"
+    # That kernel has no ddb, so it printed no trace.
+    for label in ("WHERE", "HOST", "LOAD", "UPTIME", "MATCH"):
+        assert by_label[label].text.startswith("not known: ")
+
+
 def test_memory(kd: kvmlib.Kvm) -> None:
     assert kd.kvatop(0xD0607000) == (0x2FDC000, 4096)
     assert kd.kvatop(0xD0348000)[0] == 0xFEE00000

@@ -8,6 +8,7 @@ from textual.pilot import Pilot
 
 import kvmlib
 from kvmtui.dialogs.goto import Target
+from kvmtui.messages import ShowLine
 from kvmtui.views.memory import MemoryView
 from kvmtui.views.messages import MessageRows, MessagesView
 from kvmtui.views.registers import RegistersView
@@ -66,7 +67,8 @@ async def test_summary_says_where_each_line_was_found(image: Path) -> None:
             for fact in facts:
                 detail = shown.query_one("#summary-detail", Lines).text
                 assert detail.startswith(f"from {fact.source}")
-                assert detail.endswith("" if fact.va is None else f"Enter goes to {fact.va:#x}")
+                place = f"Enter goes to {fact.va:#x}" if fact.va is not None else ""
+                assert detail.endswith("Enter shows it there" if fact.line is not None else place)
                 await pilot.press("down")
                 await pilot.pause()
 
@@ -88,6 +90,52 @@ async def test_enter_in_summary_shows_its_place_in_memory(image: Path) -> None:
         memory = view(pilot, MemoryView)
         panic = next(f for f in kvmlib.summary(memory.kd).facts if f.label == "PANIC")
         assert memory.hex.cursor == panic.va
+
+
+async def enter(pilot: Pilot[None], label: str) -> kvmlib.Fact:
+    """Press Enter on a line of the summary; return what it is about."""
+    await press(pilot, "1")
+    shown = view(pilot, SummaryView)
+    rows = shown.list
+    rows.move_to(next(i for i in range(len(rows.rows)) if rows.rows.line(i)[0][0].startswith(label)))
+    await press(pilot, "enter")
+    return next(f for f in kvmlib.summary(shown.kd).facts if f.label == label)
+
+
+def cursor_row(pilot: Pilot[None]) -> str:
+    rows = view(pilot, MessagesView).list
+    return "".join(text for text, _ in rows.rows.line(rows.cursor))
+
+
+async def test_enter_in_summary_without_symbols_shows_the_message_or_physical_memory(image: Path) -> None:
+    alone = image.with_name("alone.img")
+    forget_symbols(Path(shutil.copy(image, alone)))
+    async with running(alone) as pilot:
+        # Messages was not looked at yet, then it was.
+        panic = await enter(pilot, "PANIC")
+        assert cursor_row(pilot) == f"panic: {panic.text}"
+        await enter(pilot, "PHYSMEM")
+        assert cursor_row(pilot).startswith("real mem = ")
+        await enter(pilot, "DDB")
+        assert cursor_row(pilot) == "ddb> show panic"
+        kernel = await enter(pilot, "KERNEL")
+        memory = view(pilot, MemoryView)
+        assert memory.here == Target(kernel.pa or 0, True)
+        await press(pilot, "1")
+        rows = view(pilot, SummaryView).list
+        rows.move_to(len(rows.rows) - 4)
+        line = rows.rows.line(rows.cursor)[0][0]
+        await press(pilot, "enter")
+        assert cursor_row(pilot) == line == "ddb> boot crash"
+
+
+async def test_a_line_of_messages_that_are_not_there(image: Path) -> None:
+    alone = image.with_name("alone.img")
+    shutil.copy(truncated(image, 0x1000), alone)
+    async with running(alone) as pilot:
+        view(pilot, SummaryView).post_message(ShowLine(3))
+        await settle(pilot)
+        assert "No messages: " in screen(pilot)[2]
 
 
 async def test_summary_of_a_cut_off_dump_says_so_in_words_and_in_the_title(image: Path) -> None:
