@@ -21,10 +21,10 @@ _PANIC_MAX = 1023
 _DDB_WORDS = ("dump forced via kernel debugger", "reboot forced via kernel debugger")
 #: Calls that the line WHERE names.
 WHERE = 3
-#: Lines of a fault that make one fact, and calls that the line TRACE names.
-_FAULTS, _CALLS = 3, 4
-#: Commands that are named in one fact.
-_COMMANDS = 12
+#: Lines of a fault that make one fact, and panics during the panic that make one each.
+_FAULTS, _AGAIN = 3, 3
+#: Calls that the line TRACE names, and commands that the line DDB names.
+_CALLS, _COMMANDS = 4, 12
 
 
 class Story:
@@ -83,7 +83,7 @@ class Story:
             yield Fact("DDB", f"put its own words over panicstr: {variable.text}", variable.source, variable.va)
         if first is not None:
             others = [line for line in panics if not _same(line.text, first.text)]
-            yield from (self._told("AGAIN", line) for line in others[:_FAULTS])
+            yield from (self.said.fact("AGAIN", f"panic: {line.text}", line.number) for line in others[:_AGAIN])
 
     def _faults(self) -> list[Fact]:
         """Return what the messages say of a fault: its lines in a row are one fact."""

@@ -235,7 +235,7 @@ def test_a_panic_during_the_panic(netbsd: kvmlib.Sample) -> None:
     say(netbsd, f"{netbsd.version}panic: {netbsd.panic}\npanic: cannot sync\npanic: still not\n")
     with kvmlib.open(netbsd.image) as kd:
         found = [f for f in kvmlib.summary(kd).facts if f.label == "AGAIN"]
-    assert [(f.text, f.line) for f in found] == [("cannot sync", 3), ("still not", 4)]
+    assert [(f.text, f.line) for f in found] == [("panic: cannot sync", 3), ("panic: still not", 4)]
 
 
 def test_another_kernels_variables_are_not_asked(amd64: kvmlib.Sample) -> None:
