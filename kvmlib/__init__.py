@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from kvmlib.backtrace import (
         Frame as Frame,
         Stack as Stack,
-        panic_registers as panic_registers,
         stack as stack,
     )
     from kvmlib.candidates import (
@@ -93,6 +92,10 @@ if TYPE_CHECKING:
         Machine as Machine,
         Register as Register,
     )
+    from kvmlib.registers import (
+        panic_registers as panic_registers,
+        trap_registers as trap_registers,
+    )
     from kvmlib.report import (
         report_text as report_text,
     )
@@ -127,7 +130,7 @@ _HOME = {
     "errors": (
         "Cancelled FormatError KvmError NotInDumpError ReadOnlyError SymbolError TranslationError TruncatedError"
     ),
-    "backtrace": "Frame Stack panic_registers stack",
+    "backtrace": "Frame Stack stack",
     "candidates": "Candidate",
     "disks": "Partition partitions",
     "dumpstate": "Damage State damage_map",
@@ -144,6 +147,7 @@ _HOME = {
     "msgscan": "Buffer boots",
     "namelist": "Symbol SymbolTable",
     "panic": "Summary summary",
+    "registers": "panic_registers trap_registers",
     "report": "report_text",
     "sample": "Sample SampleFrame make_sample sample_names",
     "savecore": "SavePlan Saved plan_save save",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping as MappingType, Sequence
+from collections.abc import Callable, Iterable, Mapping as MappingType, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from kvmlib.backtrace import Stack, panic_registers, stack
+from kvmlib.backtrace import Stack, stack
 from kvmlib.candidates import Candidate
 from kvmlib.dumpstate import Damage
 from kvmlib.errors import KvmError
@@ -19,6 +19,7 @@ from kvmlib.msgscan import Buffer
 from kvmlib.namelist import Symbol
 from kvmlib.panic import summary
 from kvmlib.ports.base import Machine, Register
+from kvmlib.registers import panic_registers, trap_registers
 from kvmlib.text import printable
 from kvmlib.translate import Mapping, Step
 
@@ -61,7 +62,8 @@ def info_data(kd: Kvm) -> dict[str, Any]:
         "crashed": found.crashed.isoformat() if found.crashed else None,
         "dumpmag": None if found.dumpmag is None else {k: getattr(found.dumpmag, k) for k in ("va", "value", "state")},
         "facts": [asdict(f) for f in found.facts],
-        "panic_registers": [_register_data(r) for r in _registers(kd)],
+        "panic_registers": [_register_data(r) for r in _registers(kd, panic_registers)],
+        "trap_registers": [_register_data(r) for r in _registers(kd, trap_registers)],
         "stack": _stack_data(kd),
     }
 
@@ -74,9 +76,10 @@ def _register_data(r: Register) -> dict[str, Any]:
     return asdict(r)
 
 
-def _registers(kd: Kvm) -> list[Register]:
+def _registers(kd: Kvm, saved: Callable[[Kvm], list[Register]]) -> list[Register]:
+    """Return those that were saved, which may be none."""
     try:
-        return panic_registers(kd)
+        return saved(kd)
     except KvmError:
         return []
 
@@ -90,7 +93,7 @@ def _stack(kd: Kvm) -> Stack:
 
 def _stack_data(kd: Kvm) -> dict[str, Any]:
     found = _stack(kd)
-    return {"frames": [asdict(f) for f in found.frames], "end": printable(found.end)}
+    return {"frames": [asdict(f) for f in found.frames], "end": printable(found.end), "source": found.source}
 
 
 def report_text(kd: Kvm) -> str:
@@ -101,7 +104,8 @@ def report_text(kd: Kvm) -> str:
         lines += _fact_lines(fact)
     lines += _damage_lines(found.state.damage)
     lines += _register_lines("CORE_CPU", kd.registers)
-    lines += _register_lines("DUMPPCB", _registers(kd))
+    lines += _register_lines("DUMPPCB", _registers(kd, panic_registers))
+    lines += _register_lines("TRAP", _registers(kd, trap_registers))
     lines += _stack_lines(_stack(kd))
     lines += _message_lines(kd)
     return "\n".join(lines)
@@ -144,6 +148,9 @@ def _stack_lines(found: Stack) -> list[str]:
     lines, label = [], "STACK"
     for i, f in enumerate(found.frames):
         lines += _labelled(label, f"#{i:<3}{f.pc:#x}  {f.where}")
+        label = ""
+    if found.source == "ddb_regs":
+        lines += _labelled(label, "from ddb_regs on, the registers at the trap that entered ddb")
         label = ""
     return lines + _labelled(label, f"ends: {found.end}" if found.frames else f"not known: {found.end}")
 

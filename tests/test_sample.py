@@ -402,12 +402,13 @@ def test_registers_that_the_dump_code_saved(kd: kvmlib.Kvm, sample: Sample) -> N
             kvmlib.panic_registers(kd)
         return
     found = {r.name: r.value for r in kvmlib.panic_registers(kd)}
+    bias = sample.machine.frames[0].bias if sample.machine.frames else 0
     # What lies on a stack that can't be reached isn't told.
-    at_sp = set(pcb.at_sp) if reached(sample, found[pcb.sp] + pcb.bias) else set()
+    at_sp = set(pcb.at_sp) if reached(sample, found[pcb.sp] + bias) else set()
     wanted = {name: value for name, value in sample.registers.items() if name in pcb.fields or name in at_sp}
     assert pcb.sp in wanted
     assert {name: found[name] for name in wanted} == wanted
     assert "" not in found
-    if reached(sample, found[pcb.sp] + pcb.bias):
-        assert (found[pcb.sp] + pcb.bias) % sample.machine.long_bytes == 0
+    if reached(sample, found[pcb.sp] + bias):
+        assert (found[pcb.sp] + bias) % sample.machine.long_bytes == 0
     assert kvmlib.stack(kd).frames or not pcb.fp

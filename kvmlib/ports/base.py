@@ -86,24 +86,70 @@ class RegisterFact:
 
 
 @dataclass(frozen=True, slots=True)
+class FrameLayout:
+    """How a function's frame leads to its caller's (the ABI; where ddb has a struct for it, machine/frame.h).
+
+    Attributes:
+        fp: where the caller's frame pointer was saved, bytes from where the frame pointer points.
+        pc: where the return address was saved, in the same way.
+        align: such pointers are multiples of this, bytes.
+        by_sp: the stack pointer leads from frame to frame: what is said about the frame pointer is meant of it.
+        bias: what must be added to such a pointer to get an address, bytes (2047 on sparc64).
+        outer: `pc` is meant of the caller's frame (PowerPC's LR save word).
+        call: what is saved there is the address of the call, not the one behind it (SPARC's i7).
+    """
+
+    fp: int
+    pc: int
+    align: int
+    by_sp: bool = False
+    bias: int = 0
+    outer: bool = False
+    call: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Pcb:
     """Where ``dumppcb`` (struct pcb, machine/pcb.h) keeps what the dump code's savectx stored.
 
     Attributes:
         size: sizeof(struct pcb), bytes.
         fields: register -> (offset, bytes).
-        sp, fp: names of the stack and frame pointer among them; `fp` is empty where frames aren't chained by one.
-        bias: what must be added to the stack pointer to get the stack's address, bytes (2047 on sparc64).
+        sp, fp: names of the stack and frame pointer among them; `fp` is empty where none is saved.
         at_sp: registers that lie on the stack from sp on, in order, one long each; the return address is called "pc",
             and a long that is none has an empty name.
+        pc: which of them is where the code goes on.
     """
 
     size: int
     fields: Mapping[str, tuple[int, int]]
     sp: str
     fp: str = ""
-    bias: int = 0
     at_sp: tuple[str, ...] = ()
+    pc: str = "pc"
+
+
+@dataclass(frozen=True, slots=True)
+class Trapframe:
+    """Where ``ddb_regs`` (db_regs_t, machine/db_machdep.h) keeps the registers at the trap that entered ddb.
+
+    Attributes:
+        fields: register -> (offset, bytes).
+        pc, sp, fp: which of them are the program counter, the stack and the frame pointer; `fp` is empty where no
+            register is one by convention.
+        ra: which of them holds a leaf function's return address; empty where calls put it on the stack.
+    """
+
+    fields: Mapping[str, tuple[int, int]]
+    pc: str
+    sp: str
+    fp: str = ""
+    ra: str = ""
+
+    @property
+    def size(self) -> int:
+        """Bytes that the registers take."""
+        return max(at + n for at, n in self.fields.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +220,9 @@ class Machine:
         dumpmag_bytes: sizeof(dumpmag).
         pcb: the layout of dumppcb, or None where the dump code saves none.
         older_pcbs: that of older kernels, to be tried where the registers at today's offsets can't be any.
+        trapframes: the layouts of ddb_regs, today's first; empty where ddb keeps none there, or it isn't known.
+        frames: how a function's frame leads to its caller's, for each compiler that kernels were built with; empty
+            where only the code tells.
         elf_machine: e_machine of its kernels (EM_*).
         samples: how to make sample dumps.
     """
@@ -206,6 +255,8 @@ class Machine:
     dumpmag_bytes: int
     pcb: Pcb | None = None
     older_pcbs: tuple[Pcb, ...] = ()
+    trapframes: tuple[Trapframe, ...] = ()
+    frames: tuple[FrameLayout, ...] = ()
     elf_machine: str
     samples: tuple[SamplePlan, ...] = ()
 

@@ -16,6 +16,7 @@ from kvmlib.kcore import PHYS_RAM_SEG, ByteOrder, CField, CStruct, Headers, Read
 from kvmlib.ports.aarch64_paging import Regime, paging, tcr_words
 from kvmlib.ports.aarch64_plan import NETBSD_4K, NETBSD_64K, NETBSD_2014, NETBSD_EB
 from kvmlib.ports.base import NETBSD, Machine, Mmu, RegisterFact, Settled, counted_ram, listed_ram
+from kvmlib.ports.trapframes import LP64_CHAIN, NETBSD_AARCH64
 from kvmlib.translate import Translator, Unavailable
 from kvmlib.translate.linear import Regions, Via
 from kvmlib.translate.radix import Radix
@@ -118,6 +119,8 @@ _LITTLE = Machine(
         RegisterFact("kh_ttbr1", 64, "TTBR1_EL1: where the translation of kernel addresses starts", _decode_ttbr),
     ),
     dumpmag_bytes=4,
+    trapframes=(NETBSD_AARCH64,),
+    frames=(LP64_CHAIN,),
     elf_machine="EM_AARCH64",
     samples=(NETBSD_4K, NETBSD_64K, NETBSD_2014),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kvmlib.ports import alpha, alpha_plan
 from kvmlib.ports.base import NETBSD, Machine, Pcb, counted_ram
+from kvmlib.ports.trapframes import ALPHA
 
 MACHINE = Machine(
     system=NETBSD,
@@ -25,7 +26,8 @@ MACHINE = Machine(
     register_facts=alpha.REGISTER_FACTS,
     dumpmag_bytes=4,
     # NetBSD's savectx stores ps where the FP registers begin, one long behind the fields for it.
-    pcb=Pcb(408, alpha.PCB_FIELDS, sp="ksp"),
+    pcb=Pcb(408, alpha.PCB_FIELDS, sp="ksp", pc="ra"),
+    trapframes=(ALPHA,),
     elf_machine="EM_ALPHA",
     samples=(alpha_plan.NETBSD,),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from kvmlib.kcore import CField, CStruct, RamSeg
 from kvmlib.ports.base import NETBSD, Machine, Mmu, Pcb, RegisterFact, counted_ram
 from kvmlib.ports.plan import SamplePlan
+from kvmlib.ports.trapframes import LP64_CHAIN, NETBSD_AMD64
 from kvmlib.ports.x86_paging import AMD64 as PAGING
 from kvmlib.ports.x86_plan import AMD64_CODE, LOCAL_APIC, NETBSD_ATTACH, amd64_space
 from kvmlib.translate import Translator
@@ -57,6 +58,8 @@ MACHINE = Machine(
         fp="rbp",
         at_sp=("r15", "r14", "r13", "r12", "rbx", "pc"),
     ),
+    trapframes=(NETBSD_AMD64,),
+    frames=(LP64_CHAIN,),
     elf_machine="EM_X86_64",
     samples=(
         SamplePlan(

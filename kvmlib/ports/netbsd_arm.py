@@ -16,6 +16,7 @@ from kvmlib.kcore import ByteOrder, CField, CStruct, Headers, Read
 from kvmlib.ports.arm_paging import ARM as PAGING
 from kvmlib.ports.arm_plan import BEAGLE, BEAGLE_EB, IQ80321
 from kvmlib.ports.base import NETBSD, Machine, Mmu, Pcb, RegisterFact, Settled, counted_ram
+from kvmlib.ports.trapframes import ARM, ARM_FRAMES, NETBSD_ARM
 from kvmlib.translate import Translator, Unavailable
 from kvmlib.translate.linear import Regions, Via
 from kvmlib.translate.radix import Radix
@@ -128,9 +129,12 @@ _LITTLE = Machine(
         632,
         {"r8": (0, 4), "r9": (4, 4), "r10": (8, 4), "r11": (12, 4), "r12": (16, 4), "sp": (20, 4)},
         sp="sp",
+        fp="r11",
         # savectx pushes these; ip is the sp of dumpsys.
         at_sp=("r4", "r5", "r6", "r7", "ip", "pc"),
     ),
+    trapframes=(NETBSD_ARM, ARM),
+    frames=ARM_FRAMES,
     elf_machine="EM_ARM",
     samples=(BEAGLE, IQ80321),
 )

@@ -8,6 +8,7 @@ from typing import Any
 from kvmlib.kcore import CField, CStruct, RamSeg
 from kvmlib.ports.base import NETBSD, Machine, Mmu, Pcb, RegisterFact, counted_ram
 from kvmlib.ports.plan import SamplePlan
+from kvmlib.ports.trapframes import ILP32_CHAIN, NETBSD_I386
 from kvmlib.ports.x86_paging import i386, i386_pae
 from kvmlib.ports.x86_plan import I386_CODE, LOCAL_APIC, NETBSD_ATTACH, i386_space
 from kvmlib.translate import Translator
@@ -68,6 +69,8 @@ MACHINE = Machine(
         fp="ebp",
         at_sp=("edi", "esi", "ebx", "pc"),
     ),
+    trapframes=(NETBSD_I386,),
+    frames=(ILP32_CHAIN,),
     elf_machine="EM_386",
     samples=(
         SamplePlan(

@@ -6,6 +6,7 @@ from kvmlib.ports.base import NETBSD, Machine
 from kvmlib.ports.m68k import settle
 from kvmlib.ports.m68k_sun import SUN2
 from kvmlib.ports.m68k_sun_plan import SUN2 as SAMPLE
+from kvmlib.ports.trapframes import M68K, M68K_FRAMES
 
 MACHINE = Machine(
     system=NETBSD,
@@ -20,6 +21,8 @@ MACHINE = Machine(
     libkvm="segment map; 6 of 9 pages before memory are missed",
     ours="all 9 pages",
     dumpmag_bytes=4,
+    trapframes=(M68K,),
+    frames=M68K_FRAMES,
     elf_machine="EM_68K",
     samples=(SAMPLE,),
     **SUN2,

@@ -12,6 +12,7 @@ from kvmlib.ports.base import NETBSD, Machine
 from kvmlib.ports.m68k import COMMON, settle
 from kvmlib.ports.m68k_plan import AMIGA, HP300, MVME68K, X68K
 from kvmlib.ports.m68k_sun_plan import SUN3, SUN3X
+from kvmlib.ports.trapframes import M68K, M68K_FRAMES
 
 MACHINE = Machine(
     system=NETBSD,
@@ -38,6 +39,8 @@ MACHINE = Machine(
     libkvm="chosen by the header's name",
     ours="both layouts of ram_segs; absent memory is told",
     dumpmag_bytes=4,
+    trapframes=(M68K,),
+    frames=M68K_FRAMES,
     elf_machine="EM_68K",
     samples=(HP300, MVME68K, AMIGA, X68K, SUN3, SUN3X),
     **COMMON,

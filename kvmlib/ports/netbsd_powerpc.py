@@ -9,6 +9,7 @@ from kvmlib.kcore import CField, CStruct
 from kvmlib.ports import powerpc_plan
 from kvmlib.ports.base import NETBSD, Machine, Mmu, RegisterFact, listed_ram, register_array
 from kvmlib.ports.powerpc import MPC601, bat_text, bat_text_601, cpu_name, sdr1_text, segment_text, version
+from kvmlib.ports.trapframes import NETBSD_POWERPC, POWERPC_FRAMES
 from kvmlib.translate import Translator, Unavailable
 from kvmlib.translate.hashed import OEA, Hashed, bats, bats_601
 
@@ -99,6 +100,8 @@ MACHINE = Machine(
         *_bats("ibat", "instruction BAT"),
     ),
     dumpmag_bytes=4,
+    trapframes=(NETBSD_POWERPC,),
+    frames=POWERPC_FRAMES,
     elf_machine="EM_PPC",
     samples=(powerpc_plan.NETBSD, powerpc_plan.NETBSD_601),
 )

@@ -15,6 +15,7 @@ from kvmlib.errors import FormatError
 from kvmlib.kcore import CField, CStruct, Headers, Read
 from kvmlib.ports import sparc, sparc64, sparc64_plan
 from kvmlib.ports.base import NETBSD, Machine, Mmu, Pcb, RegisterFact, Settled
+from kvmlib.ports.trapframes import SPARC64, SPARC64_FRAMES
 from kvmlib.translate import Translator
 from kvmlib.translate.linear import Window
 
@@ -182,7 +183,9 @@ MACHINE = Machine(
     root=sparc64.root,
     mmu=_mmu,
     dumpmag_bytes=4,
-    pcb=Pcb(1064, {"sp": (0, 8), "pc": (8, 8), "pstate": (24, 2), "cwp": (27, 1), "pil": (28, 1)}, sp="sp", bias=2047),
+    pcb=Pcb(1064, {"sp": (0, 8), "pc": (8, 8), "pstate": (24, 2), "cwp": (27, 1), "pil": (28, 1)}, sp="sp"),
+    trapframes=(SPARC64,),
+    frames=SPARC64_FRAMES,
     elf_machine="EM_SPARCV9",
     samples=sparc64_plan.netbsd(_SUN4U, OLD_HDR, _new_form(2, 160)["cpu_hdr"]),
     **OLD,

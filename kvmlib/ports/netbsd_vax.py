@@ -10,6 +10,7 @@ from __future__ import annotations
 from kvmlib.ports.base import NETBSD, Machine, Mmu
 from kvmlib.ports.linear_memory import message_buffer_proof
 from kvmlib.ports.sh_vax_hppa_plan import VAX
+from kvmlib.ports.trapframes import VAX as TRAPFRAME, VAX_FRAMES
 from kvmlib.translate import Translator, Unavailable
 from kvmlib.translate.linear import Regions, Via, Window
 
@@ -53,6 +54,8 @@ MACHINE = Machine(
     evidence=message_buffer_proof("little", S0),
     mmu=_mmu,
     dumpmag_bytes=4,
+    trapframes=(TRAPFRAME,),
+    frames=VAX_FRAMES,
     elf_machine="EM_VAX",
     samples=(VAX,),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kvmlib.ports import alpha, alpha_plan
 from kvmlib.ports.base import OPENBSD, Machine, Pcb, counted_ram
+from kvmlib.ports.trapframes import ALPHA
 
 MACHINE = Machine(
     system=OPENBSD,
@@ -24,7 +25,8 @@ MACHINE = Machine(
     mmu=alpha.mmu,
     register_facts=alpha.REGISTER_FACTS,
     dumpmag_bytes=8,
-    pcb=Pcb(416, alpha.PCB_FIELDS, sp="ksp"),
+    pcb=Pcb(416, alpha.PCB_FIELDS, sp="ksp", pc="ra"),
+    trapframes=(ALPHA,),
     elf_machine="EM_ALPHA",
     samples=(alpha_plan.OPENBSD,),
 )

@@ -8,8 +8,9 @@ from typing import Any
 from kvmlib.kcore import CField, CStruct, RamSeg
 from kvmlib.ports.base import OPENBSD, Machine, Mmu, Pcb, RegisterFact, counted_ram
 from kvmlib.ports.plan import SamplePlan
+from kvmlib.ports.trapframes import LP64_CHAIN, OPENBSD_AMD64
 from kvmlib.ports.x86_paging import AMD64 as PAGING
-from kvmlib.ports.x86_plan import AMD64_CODE, AMD64_TRAPFRAME, LOCAL_APIC, OPENBSD_ATTACH, amd64_space
+from kvmlib.ports.x86_plan import AMD64_CODE, LOCAL_APIC, OPENBSD_ATTACH, amd64_space
 from kvmlib.translate import Translator
 from kvmlib.translate.linear import AssumedWindow, Window
 from kvmlib.translate.radix import Radix
@@ -61,6 +62,8 @@ MACHINE = Machine(
     register_facts=(RegisterFact("ptdpaddr", 64, "cr3 of proc0: where address translation starts", _decode_cr3),),
     dumpmag_bytes=8,
     pcb=Pcb(896, {"cr3": (840, 8), "rsp": (848, 8), "rbp": (856, 8)}, sp="rsp", fp="rbp", at_sp=("pc",)),
+    trapframes=(OPENBSD_AMD64,),
+    frames=(LP64_CHAIN,),
     elf_machine="EM_X86_64",
     samples=(
         SamplePlan(
@@ -82,8 +85,6 @@ MACHINE = Machine(
             spaces=(amd64_space(PAGING, self_map=255),),
             code=AMD64_CODE,
             cpu_hdr=lambda space, root, segments: {"ptdpaddr": root, "nmemsegs": segments},
-            trapframe=AMD64_TRAPFRAME,
-            frame_registers={"pc": "rip", "sp": "rsp", "fp": "rbp"},
             trap_registers={"trapno": 3, "cs": 8, "ss": 0x10, "rflags": 0x10202},
             nic="em0",
             cpu_model="AMD EPYC-Rome Processor",

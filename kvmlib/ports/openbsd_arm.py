@@ -24,6 +24,7 @@ from kvmlib.ports.static_range import (
     static_range,
     translator,
 )
+from kvmlib.ports.trapframes import ARM, ARM_FRAMES
 from kvmlib.translate import Translator
 from kvmlib.translate.linear import Window
 
@@ -96,8 +97,11 @@ _USUAL = Machine(
         344,
         {"r8": (32, 4), "r9": (36, 4), "r10": (40, 4), "r11": (44, 4), "r12": (48, 4), "sp": (52, 4)},
         sp="sp",
+        fp="r11",
         at_sp=("", "r4", "r5", "r6", "r7", "pc"),
     ),
+    trapframes=(ARM,),
+    frames=ARM_FRAMES,
     elf_machine="EM_ARM",
     samples=(openbsd_armv7(_HDR),),
 )

@@ -13,6 +13,7 @@ from kvmlib.errors import NotInDumpError, TruncatedError
 from kvmlib.kcore import RamSeg
 from kvmlib.ports.base import OPENBSD, Machine, Mmu, Pcb
 from kvmlib.ports.plan import SamplePlan, SpacePlan
+from kvmlib.ports.trapframes import ILP32_CHAIN, OPENBSD_I386, OPENBSD_I386_OLD
 from kvmlib.ports.x86_paging import i386, i386_pae
 from kvmlib.ports.x86_plan import I386_CODE, LOCAL_APIC, OPENBSD_ATTACH, i386_space
 from kvmlib.translate import ReadPhysical, Translator, Unavailable
@@ -134,6 +135,8 @@ MACHINE = Machine(
     pcb=Pcb(584, {"cr3": (520, 4), "esp": (524, 4), "ebp": (528, 4)}, sp="esp", fp="ebp", at_sp=("pc",)),
     # It began with a struct i386tss until the kernel stopped switching tasks in hardware (machine/pcb.h, tss.h).
     older_pcbs=(Pcb(104, {"cr3": (0x1C, 4), "esp": (0x38, 4), "ebp": (0x3C, 4)}, sp="esp", fp="ebp"),),
+    trapframes=(OPENBSD_I386, OPENBSD_I386_OLD),
+    frames=(ILP32_CHAIN,),
     elf_machine="EM_386",
     samples=(
         SamplePlan(
@@ -151,6 +154,7 @@ MACHINE = Machine(
             code=I386_CODE,
             cpu_hdr=None,
             variables=_sample_variables,
+            trap_registers={"trapno": 3, "cs": 8, "ds": 0x10, "es": 0x10, "ss": 0x10, "eflags": 0x10202},
             nic="em0",
             cpu_model='Intel Pentium III ("GenuineIntel" 686-class)',
             attach=OPENBSD_ATTACH,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from kvmlib.kcore import CField, CStruct
 from kvmlib.ports import powerpc_plan
 from kvmlib.ports.base import OPENBSD, Machine, Mmu, RegisterFact, listed_ram
+from kvmlib.ports.trapframes import OPENBSD_POWERPC, POWERPC_FRAMES
 from kvmlib.translate import Translator, Unavailable
 
 _WHY = (
@@ -49,6 +50,8 @@ MACHINE = Machine(
     # OpenBSD/macppc has its own value.
     dumpmag=(0x04959FCA, 0x8FCA0101),
     dumpmag_bytes=4,
+    trapframes=(OPENBSD_POWERPC,),
+    frames=POWERPC_FRAMES,
     elf_machine="EM_PPC",
     samples=(powerpc_plan.OPENBSD,),
 )

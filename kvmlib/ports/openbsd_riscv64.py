@@ -8,6 +8,7 @@ from __future__ import annotations
 from kvmlib.ports.aarch64_plan import openbsd_riscv64
 from kvmlib.ports.base import OPENBSD, Machine, Mmu, listed_ram
 from kvmlib.ports.static_range import NPHYS_RAM_SEGS, cpu_hdr, register_facts, settle, translator
+from kvmlib.ports.trapframes import OPENBSD_RISCV64, RISCV64_FRAMES
 from kvmlib.translate import Translator
 
 _BITS = 64
@@ -36,6 +37,8 @@ MACHINE = Machine(
     mmu=_mmu,
     register_facts=register_facts(_BITS),
     dumpmag_bytes=8,
+    trapframes=(OPENBSD_RISCV64,),
+    frames=RISCV64_FRAMES,
     elf_machine="EM_RISCV",
     samples=(openbsd_riscv64(_HDR),),
 )

@@ -13,6 +13,7 @@ from typing import Any
 from kvmlib.kcore import CStruct, RamSeg
 from kvmlib.ports import sparc, sparc64, sparc64_plan
 from kvmlib.ports.base import OPENBSD, Machine, Mmu, Pcb
+from kvmlib.ports.trapframes import SPARC64, SPARC64_FRAMES
 from kvmlib.translate import Translator
 
 _WORDS = "invalid address ({va:x})"
@@ -59,7 +60,9 @@ MACHINE = Machine(
     register_facts=sparc64.register_facts(_decode_nmemseg),
     dumpmag_bytes=8,
     # snapshot() in locore.s doesn't save the pc.
-    pcb=Pcb(1136, {"sp": (0, 8), "pstate": (24, 2), "cwp": (27, 1), "pil": (28, 1)}, sp="sp", bias=2047),
+    pcb=Pcb(1136, {"sp": (0, 8), "pstate": (24, 2), "cwp": (27, 1), "pil": (28, 1)}, sp="sp"),
+    trapframes=(SPARC64,),
+    frames=SPARC64_FRAMES,
     elf_machine="EM_SPARCV9",
     samples=sparc64_plan.openbsd(_PAGING, _HDR),
 )

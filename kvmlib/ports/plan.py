@@ -239,9 +239,7 @@ class SamplePlan:
         c_size: bytes of CPU data that the header says there are, where the kernel counts wrong (sun2).
         variables: variables that translation depends on (openbsd/i386): name -> bytes.
         pcb: the layout of dumppcb, where only the header tells the machine whether it has one.
-        trapframe: the registers in ddb_regs (struct trapframe), one long each; empty where it isn't filled.
-        frame_registers: which of these are pc, sp and fp.
-        trap_registers: what others of these hold at a trap.
+        trap_registers: what ddb_regs holds at a trap, besides pc, sp, fp and the return address.
         port: the directory under sys/arch that its kernel was built in, where it isn't the machine's name.
         nic: the network interface's name.
         cpu_model: what the CPU calls itself.
@@ -268,8 +266,6 @@ class SamplePlan:
     c_size: int | None = None
     variables: Callable[[SpacePlan, int, Sequence[RamSeg]], Mapping[str, bytes]] = lambda space, root, ram: {}
     pcb: Pcb | None = None
-    trapframe: tuple[str, ...] = ()
-    frame_registers: Mapping[str, str] = field(default_factory=dict)
     trap_registers: Mapping[str, int] = field(default_factory=dict)
     port: str = ""
     nic: str

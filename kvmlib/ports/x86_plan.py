@@ -105,10 +105,6 @@ I386_CODE = CodePlan(
     message=lambda va: bytes.fromhex("c70424") + struct.pack("<I", va & 0xFFFFFFFF),
     trap=b"\xcc",
 )
-AMD64_TRAPFRAME = (
-    *("rdi", "rsi", "rdx", "rcx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"),
-    *("err", "rbx", "rax", "trapno", "rbp", "rip", "cs", "rflags", "rsp", "ss"),
-)
 OPENBSD_ATTACH = """\
 mainbus0 at root
 bios0 at mainbus0: date 06/23/99, BIOS32 rev. 0 @ 0xfd200

@@ -240,14 +240,15 @@ def _write_messages(m: SampleMachine, dumped: int) -> str:
 def _scene(m: SampleMachine, dumped: int) -> Scene:
     trace = [(name, int(offset, 16)) for name, _, offset in (m.where(pc).partition("+") for pc, _ in m.chain)]
     first = next((i for i, (name, _) in enumerate(trace) if name in ("panic", "vpanic")), 0)
-    trapped = [(name, pc - m.kernel.va(name)) for name, pc in m.traps.items()]
+    trapped = next(((name, pc - m.kernel.va(name)) for name, pc in m.traps.items()), None)
     dice = noise("arguments", 2 * len(trace))
     return Scene(
         version=m.version,
         ram_bytes=sum(s.size for s in m.ram.segments),
         attach=m.plan.attach.format(cpu_model=m.plan.cpu_model),
         panic_args=f"{m.kernel.va(f'{_panicked(m)}.panic'):x}",
-        trace=trapped + trace[first:],
+        trace=trace[first:],
+        trapped=trapped,
         arguments=[f"{m.plan.heap_va + 256 * dice[2 * i] + 16 * dice[2 * i + 1]:x}" for i in range(len(trace))],
         dump_block=_BEFORE,
         dump_bytes=dumped,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from kvmlib.sample.ram import noise
 
 if TYPE_CHECKING:
     from kvmlib.kcore import ByteOrder
+    from kvmlib.ports.base import FrameLayout
     from kvmlib.ports.plan import CodePlan, Use
 
 _KINDS = {"T": ".text", "R": ".rodata", "D": ".data", "B": ".bss"}
@@ -37,6 +38,23 @@ class Words:
         """Longs and pointers."""
         n = self.long_bytes
         return b"".join((v & (1 << 8 * n) - 1).to_bytes(n, self.order) for v in values)
+
+
+@dataclass(frozen=True, slots=True)
+class StackPlan:
+    """What a stack is made of.
+
+    Attributes:
+        layout: how a function's frame leads to its caller's.
+        user_fp: the user process's frame pointer, which ends it.
+        trapframe: bytes that a trap takes.
+        call: bytes from a call to where it returns to, where the stack tells the call's own address.
+    """
+
+    layout: FrameLayout
+    user_fp: int
+    trapframe: int
+    call: int
 
 
 @dataclass
@@ -190,7 +208,7 @@ class Text:
 
 
 def stack_chain(
-    chain: Sequence[str], returns: dict[tuple[str, str], int], top: int, words: Words, user_fp: int, trapframe: int
+    chain: Sequence[str], returns: Mapping[tuple[str, str], int], top: int, words: Words, plan: StackPlan
 ) -> tuple[dict[int, bytes], list[tuple[int, int]], dict[str, int]]:
     """Lay out the frames of a call chain on a stack that grows down from `top`.
 
@@ -198,30 +216,32 @@ def stack_chain(
     The function behind such a one in the middle of the chain was interrupted, so nothing returns into it there.
 
     Returns:
-        The stack's contents by address, the (pc, fp) pairs that a walk along the frame pointers finds, and the address
-        of each function's frame.
+        The stack's contents by address, the (pc, frame's address) pairs that a walk along the frames finds, and the
+        address of each function's frame.
     """
+    layout, long = plan.layout, words.long_bytes
     frames: dict[str, int] = {}
     sp = top
     for name in reversed(chain):
         if name.startswith("!"):
-            sp -= trapframe
+            sp -= plan.trapframe
             continue
-        sp -= 2 * words.long_bytes
-        sp -= sp % (2 * words.long_bytes)
+        sp -= max(0, layout.fp + long, layout.pc + long)
+        sp -= sp % max(2 * long, layout.align)
         frames[name] = sp
-        sp -= 0x20 + noise(name, 1)[0] % 6 * 16
+        sp -= max(0, -layout.fp, -layout.pc) + 0x20 + noise(name, 1)[0] % 6 * 16
     pieces: dict[int, bytes] = {}
-    found: list[tuple[int, int]] = []
     bare = [n.removeprefix("!") for n in chain]
     first = next(i for i, n in enumerate(chain) if n in frames)
-    found.append((returns[bare[first], bare[first - 1]], frames[chain[first]]))
+    found = [(returns[bare[first], bare[first - 1]] - plan.call, frames[chain[first]])]
     for i, name in enumerate(chain):
         if name not in frames or i + 1 == len(chain):
             continue
-        outer = next((n for n in chain[i + 1 :] if n in frames), None)
-        saved = frames[outer] if outer else user_fp
-        back = returns[bare[i + 1], bare[i]]
-        pieces[frames[name]] = words.long(saved, back)
-        found.append((back, saved))
+        outer = next((frames[n] for n in chain[i + 1 :] if n in frames), None)
+        back = returns[bare[i + 1], bare[i]] - plan.call
+        pieces[frames[name] + layout.fp] = words.long(plan.user_fp if outer is None else outer - layout.bias)
+        if layout.outer and outer is None:
+            continue  # It lies on the user process's stack.
+        pieces[(outer if layout.outer and outer else frames[name]) + layout.pc] = words.long(back)
+        found.append((back, plan.user_fp + layout.bias if outer is None else outer))
     return pieces, found, frames

@@ -7,15 +7,16 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from kvmlib.kcore import RamSeg
+from kvmlib.ports.base import FrameLayout
 from kvmlib.ports.plan import Oddities, SamplePlan, SpacePlan, Use, Wanted, WindowPlan, in_window
 from kvmlib.sample import decoys
-from kvmlib.sample.kernel import Kernel, Text, Words, stack_chain
+from kvmlib.sample.kernel import Kernel, StackPlan, Text, Words, stack_chain
 from kvmlib.sample.ram import Frames, Ram, noise
-from kvmlib.sample.story import LEFTOVERS, STORIES, version
+from kvmlib.sample.story import LEFTOVERS, NETBSD_DDB, STORIES, version
 from kvmlib.sample.symbols import header_bytes, load_symbols, table_bytes
 
 if TYPE_CHECKING:
-    from kvmlib.ports.base import Machine, Pcb
+    from kvmlib.ports.base import Machine, Pcb, Trapframe
 
 _4G = 1 << 32
 #: An entry that isn't valid on any machine, though it isn't zero.
@@ -43,7 +44,7 @@ class SampleMachine:
         lost: a va whose page table is where there is no RAM, or None.
         msgbuf_va, msgbuf_pa: the message buffer.
         registers: dumppcb's.
-        frames: (pc, fp) that a walk along the frame pointers finds, the newest first.
+        frames: (pc, frame's address) that a walk along the frames finds, the newest first; all that can be told.
         values: what variables hold, by name.
         decoys: pa of what looks like something of the kernel's, by kind.
     """
@@ -54,6 +55,9 @@ class SampleMachine:
         self.pcb = plan.pcb or machine.pcb
         self.openbsd = machine.os == "openbsd"
         self.story = STORIES[machine.os]
+        if not self.openbsd and machine.trapframes and self.pcb is None:
+            # Where the dump code saves no registers, ddb's are the only ones.
+            self.story = NETBSD_DDB
         self.version = version(self.story, machine.system.title, plan.port or machine.arch)
         self.words = Words(machine.byteorder, machine.long_bytes)
         self.page = space.page
@@ -181,8 +185,8 @@ class SampleMachine:
             sizes |= {"ksyms_hdr": header_bytes(long)}
         if self.pcb is not None:
             sizes["dumppcb"] = self.pcb.size
-        if self.plan.trapframe:
-            sizes["ddb_regs"] = long * len(self.plan.trapframe)
+        if self._trapframe is not None:
+            sizes["ddb_regs"] = self._trapframe.size
         sizes |= {name: len(data) for name, data in self.plan.variables(self.space, 0, self.plan.ram).items()}
         self.kernel.begin("B")
         for name, size in sizes.items():
@@ -358,11 +362,24 @@ class SampleMachine:
             self.ram.write(self._pages[va - va % self.page] + va % self.page, data[:room])
             va, data = va + room, data[room:]
 
+    @property
+    def _trapframe(self) -> Trapframe | None:
+        """The layout of ddb_regs."""
+        return self.machine.trapframes[0] if self.machine.trapframes else None
+
+    @property
+    def _layout(self) -> FrameLayout:
+        """How frames lead to each other; where only the code tells, they lie as on most machines, for nobody."""
+        n = self.words.long_bytes
+        return self.machine.frames[0] if self.machine.frames else FrameLayout(0, n, n)
+
     def _fill_stack(self) -> None:
-        pcb, w = self.pcb, self.words
+        pcb, w, layout = self.pcb, self.words, self._layout
         top = self.plan.stack_va + (_STACK_PAGES + 1) * self.page - 0x100
-        trapframe = w.long_bytes * (len(self.plan.trapframe) or _TRAPFRAME)
-        pieces, frames, at = stack_chain(self.story.chain, self.returns, top, w, self.plan.user_fp, trapframe)
+        trapframe = self._trapframe.size if self._trapframe else _TRAPFRAME * w.long_bytes
+        call = len(self.plan.code.call(0)) if layout.call else 0
+        plan = StackPlan(layout, self.plan.user_fp, trapframe, call)
+        pieces, frames, at = stack_chain(self.story.chain, self.returns, top, w, plan)
         on_stack = pcb.at_sp if pcb is not None else ()
         sp = min(pieces) - 0x40 - w.long_bytes * len(on_stack)
         # What lies between the frames: pointers to this and that, and small numbers.
@@ -373,38 +390,51 @@ class SampleMachine:
             self.poke(va, data)
         self.chain = frames
         if pcb is not None:
-            self._save_registers(pcb, sp, junk)
-        if self.plan.trapframe:
-            self._fill_ddb_regs(at)
+            self._save_registers(pcb, frames[0][1] - layout.bias if layout.by_sp else sp, junk)
+        if self._trapframe is not None and self.traps:
+            self._fill_ddb_regs(self._trapframe, at)
 
     def _save_registers(self, pcb: Pcb, sp: int, junk: list[int]) -> None:
         """Do what savectx does: store a few registers in dumppcb, others on the stack."""
         w = self.words
         pc, fp = self.chain[0]
-        self.registers = {pcb.sp: sp - pcb.bias}
+        self.registers = {pcb.sp: sp}
         if pcb.fp:
-            self.registers |= {"pc": pc, pcb.fp: fp}
-            self.frames = self.chain
+            self.registers[pcb.fp] = fp
+        if pcb.pc in pcb.fields:
+            self.registers[pcb.pc] = pc
         for i, name in enumerate(pcb.at_sp):
             if not name:
                 continue
-            value = self.registers.setdefault(name, pc if name == "pc" else junk[i % len(junk)])
+            value = self.registers.setdefault(name, pc if name == pcb.pc else junk[i % len(junk)])
             self.poke(sp + i * w.long_bytes, w.long(value))
         saved = bytearray(pcb.size)
-        for name in (pcb.sp, pcb.fp) if pcb.fp else (pcb.sp,):
-            offset, size = pcb.fields[name]
-            saved[offset : offset + size] = self.registers[name].to_bytes(size, self.machine.byteorder)
+        for name in (pcb.sp, pcb.fp, pcb.pc):
+            if name in pcb.fields:
+                offset, size = pcb.fields[name]
+                saved[offset : offset + size] = self.registers[name].to_bytes(size, self.machine.byteorder)
         self.set("dumppcb", bytes(saved))
+        known = self.chain if self.machine.frames else self.chain[:1]
+        self.frames = known if pcb.pc in self.registers else known[1:]
 
-    def _fill_ddb_regs(self, frames: dict[str, int]) -> None:
-        """Save the registers at the trap that entered ddb (struct trapframe)."""
+    def _fill_ddb_regs(self, layout: Trapframe, frames: dict[str, int]) -> None:
+        """Save the registers at the trap that entered ddb."""
         function, pc = next(iter(self.traps.items()))
-        names = self.plan.frame_registers
-        at_trap = {names["pc"]: pc, names["fp"]: frames[function], names["sp"]: frames[function] - 0x20}
+        chain = self._layout
+        frame = frames[function] - chain.bias
+        back = self.story.chain[self.story.chain.index(function) + 1]
+        at_trap = {layout.pc: pc, layout.sp: frame if chain.by_sp else frame - 0x20}
+        at_trap |= {layout.fp: frame} if layout.fp else {}
+        at_trap |= {layout.ra: self.returns[back, function]} if layout.ra else {}
         at_trap |= self.plan.trap_registers
-        for register in self.plan.trapframe:
-            self.values[f"ddb_regs.{register}"] = at_trap.get(register, 0)
-        self.set("ddb_regs", self.words.long(*(at_trap.get(r, 0) for r in self.plan.trapframe)))
+        saved = bytearray(layout.size)
+        for name, (offset, size) in layout.fields.items():
+            value = self.values[f"ddb_regs.{name}"] = at_trap.get(name, 0)
+            saved[offset : offset + size] = value.to_bytes(size, self.machine.byteorder)
+        self.set("ddb_regs", bytes(saved))
+        if len(self.frames) < 2:
+            outer = self.chain.index((self.returns[back, function], frames[back]))
+            self.frames = [(pc, frames[function]), *self.chain[outer : None if self.machine.frames else outer + 1]]
 
     def _fill_heap(self) -> None:
         """Write two lists to follow: file systems, and network interfaces with their output functions."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +120,15 @@ NETBSD = Story(
     },
     process=(1187, 1, 0, "syslogd"),
 )
+_NETBSD_DDB_CHAIN = """
+!dumpsys cpu_reboot db_fncall db_command db_command_loop db_trap kdb_trap trap !alltraps cpu_Debugger
+"""
+#: The same, but panic entered ddb, in which cpu_reboot was called by hand.
+NETBSD_DDB = replace(
+    NETBSD,
+    chain=(*_NETBSD_DDB_CHAIN.split(), *NETBSD.chain[NETBSD.chain.index("vpanic") :]),
+    functions=(*NETBSD.functions, "cpu_Debugger", "kdb_trap", "db_command", "db_fncall"),
+)
 STORIES = {"openbsd": OPENBSD, "netbsd": NETBSD}
 
 
@@ -140,6 +149,7 @@ class Scene:
         attach: the lines about devices.
         panic_args: address of panic's string, as hex digits.
         trace: (function, offset) of the functions that led to the panic, the newest first.
+        trapped: that of the function that entered ddb; None where nobody did.
         arguments: what these seem to have been called with, one hex number each.
         dump_block: dumplo.
         dump_bytes: how much is dumped.
@@ -151,6 +161,7 @@ class Scene:
     attach: str
     panic_args: str
     trace: Sequence[tuple[str, int]]
+    trapped: tuple[str, int] | None
     arguments: Sequence[str]
     dump_block: int
     dump_bytes: int
@@ -173,9 +184,9 @@ def openbsd_end(story: Story, scene: Scene) -> str:
     """From the first sign of trouble to the dump, with what was typed into ddb."""
     pid, tid, uid, command = story.process
     arguments = ["", scene.panic_args, *(f"{a},{i}" for i, a in enumerate(scene.arguments))]
-    rows = [f"{name}({a}) at {name}+{off:#x}" for (name, off), a in zip(scene.trace, arguments, strict=False)]
-    trace = "\n".join(rows)
-    first, offset = scene.trace[0]
+    trace = [*([scene.trapped] if scene.trapped else []), *scene.trace]
+    rows = [f"{name}({a}) at {name}+{off:#x}" for (name, off), a in zip(trace, arguments, strict=False)]
+    first, offset = trace[0]
     return (
         "<3>uid 1000 on /home: file system full\n"
         "\n/home: write failed, file system is full\n"
@@ -183,8 +194,7 @@ def openbsd_end(story: Story, scene: Scene) -> str:
         f"panic: {story.panic}\n"
         f"Stopped at      {first}+{offset:#x}:\tleave\n"
         "    TID    PID    UID     PRFLAGS     PFLAGS  CPU  COMMAND\n"
-        f"*{tid:6d} {pid:6d} {uid:6d}           0          0    0  {command}\n"
-        f"{trace}\n"
+        f"*{tid:6d} {pid:6d} {uid:6d}           0          0    0  {command}\n" + "\n".join(rows) + "\n"
         f"end trace frame: {scene.user_fp:#x}, count: {max(0, 15 - len(rows))}\n"
         "ddb> show panic\n"
         f"{story.panic}\n"
@@ -209,6 +219,17 @@ def netbsd_boot(story: Story, scene: Scene) -> str:
     )
 
 
+def _netbsd_ddb(story: Story, scene: Scene) -> str:
+    """What was typed into ddb, where it was entered."""
+    if scene.trapped is None:
+        return ""
+    pid, lwp, _, command = story.process
+    name, offset = scene.trapped
+    return (
+        f"Stopped in pid {pid}.{lwp} ({command}) at  netbsd:{name}+{offset:#x}:  nop\ndb> call cpu_reboot(0x104, 0)\n"
+    )
+
+
 def netbsd_end(story: Story, scene: Scene) -> str:
     """From the first sign of trouble to the dump."""
     rows = [f"{name}() at netbsd:{name}+{offset:#x}" for name, offset in scene.trace]
@@ -217,6 +238,7 @@ def netbsd_end(story: Story, scene: Scene) -> str:
         f"{story.before_panic}"
         f"panic: {story.panic}\n"
         "cpu0: Begin traceback...\n" + "\n".join(rows) + "\ncpu0: End traceback...\n"
+        f"{_netbsd_ddb(story, scene)}"
         "\n"
         f"dumping to dev 0,1 (offset={scene.dump_block}, size={scene.dump_bytes // 4096}):\n"
         "dump " + " ".join(str(n) for n in range(scene.dump_bytes >> 20, 2, -1)) + " "

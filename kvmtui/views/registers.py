@@ -27,8 +27,9 @@ class RegistersView(ListingView):
     title: ClassVar[str] = "Registers"
     help_text: ClassVar[str] = (
         "First the numbers that the CORE_CPU segment of the header has, decoded. Then the registers at the panic: "
-        "what the dump code stored in dumppcb before it wrote the dump. Then the stack that they lead to: each "
-        "frame's return address and the function it lies in. The last two need the kernel's symbols.\n"
+        "what the dump code stored in dumppcb before it wrote the dump; and those at the trap that entered ddb, where "
+        "somebody did: ddb_regs. Then the stack that they lead to: each frame's return address and the function it "
+        "lies in. All but the first need the kernel's symbols.\n"
         "Enter goes to the address that a register holds; a register that holds no virtual address may hold a "
         "physical one."
     )
@@ -39,6 +40,8 @@ class RegistersView(ListingView):
         self._rows: ItemRows | None = None
         self._panic: Sequence[kvmlib.Register] = ()
         self._panic_problem = ""
+        self._trap: Sequence[kvmlib.Register] = ()
+        self._trap_problem = ""
         self._stack: kvmlib.Stack | None = None
         self._stack_problem = ""
         self._known = False
@@ -51,17 +54,23 @@ class RegistersView(ListingView):
     def _read(self) -> None:
         worker = get_current_worker()
         panic: Sequence[kvmlib.Register] = ()
-        stack, panic_problem, stack_problem = None, "", ""
+        trap: Sequence[kvmlib.Register] = ()
+        stack, panic_problem, trap_problem, stack_problem = None, "", "", ""
         try:
             panic = kvmlib.panic_registers(self.kd)
         except kvmlib.KvmError as e:
             panic_problem = str(e)
+        try:
+            trap = kvmlib.trap_registers(self.kd)
+        except kvmlib.KvmError as e:
+            trap_problem = str(e)
         try:
             stack = kvmlib.stack(self.kd)
         except kvmlib.KvmError as e:
             stack_problem = str(e)
         if not worker.is_cancelled:
             self._panic, self._panic_problem = panic, panic_problem
+            self._trap, self._trap_problem = trap, trap_problem
             self._stack, self._stack_problem = stack, stack_problem
             self._known = True
             self.post_message(self.Filled())
@@ -74,6 +83,7 @@ class RegistersView(ListingView):
             page.say("reading the rest ...")
             return ListRows(rows)
         page.registers("At the panic (dumppcb)", self._panic, self._panic_problem or "none are known")
+        page.registers("At the trap that entered ddb (ddb_regs)", self._trap, self._trap_problem)
         page.heading("Stack")
         if self._stack is None:
             page.say(self._stack_problem)
@@ -156,5 +166,7 @@ class _Page:
             item = Item(f"return address; the frame lies at {frame.fp:#x}", frame.pc)
             where = (f"{frame.where}  <- called panic", "strong") if frame is stack.panicked else (frame.where, "")
             self._row((name, "label"), f"{frame.pc:#0{digits}x}", where, item)
+        if stack.source == "ddb_regs":
+            self.say("from ddb_regs on, the registers at the trap that entered ddb")
         if stack.end:
             self.say(f"ends: {stack.end}")
