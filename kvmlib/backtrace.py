@@ -83,8 +83,7 @@ def stack(kd: Kvm) -> Stack:
 
 def _from_pcb(kd: Kvm, saved: SavedPcb) -> Stack:
     pcb, layouts = saved.pcb, machine_of(kd).frames
-    by_sp = any(layout.by_sp for layout in layouts)
-    fp = saved.values.get(pcb.sp if by_sp else pcb.fp, 0)
+    fp = saved.values.get(pcb.sp if _by_sp(layouts) else pcb.fp, 0)
     frames: list[Frame] = []
     in_pcb = saved.va + pcb.fields.get(pcb.pc, (0, 0))[0], saved.values.get(pcb.pc, 0)
     at, pc = saved.on_stack.get(pcb.pc, in_pcb)
@@ -93,34 +92,42 @@ def _from_pcb(kd: Kvm, saved: SavedPcb) -> Stack:
             return Stack((), f"the return address at va {at:#x}, {doubt}")
         frames.append(Frame(pc, fp + _bias(layouts), code_name(kd, pc)))
     if layouts and fp == 0:
-        which = "stack" if by_sp else "frame"
-        end = f"dumppcb at va {saved.va:#x} holds no {which} pointer: the dump code did not get to save it"
+        end = f"dumppcb at va {saved.va:#x} holds no {_pointer(layouts)}: the dump code did not get to save it"
         return Stack(tuple(frames), end)
     return _finish(kd, frames, fp, "dumppcb")
 
 
 def _from_trap(kd: Kvm, saved: SavedTrap) -> Stack:
     layout, layouts = saved.layout, machine_of(kd).frames
-    by_sp = any(chain.by_sp for chain in layouts)
-    fp = saved.values[layout.fp if layout.fp and not by_sp else layout.sp]
+    fp = saved.values[layout.fp if layout.fp and not _by_sp(layouts) else layout.sp]
     frames = [Frame(saved.pc, fp + _bias(layouts), code_name(kd, saved.pc, behind=0))]
     if layouts and fp == 0:
-        return Stack(tuple(frames), f"ddb_regs at va {saved.va:#x} holds no frame pointer", None, "ddb_regs")
+        end = f"ddb_regs at va {saved.va:#x} holds no {_pointer(layouts)}"
+        return Stack(tuple(frames), end, source="ddb_regs")
     found = _finish(kd, frames, fp, "ddb_regs")
     ra = saved.values.get(layout.ra, 0)
-    if ra and _is_leaf(kd, saved.pc, ra) and ra not in [f.pc for f in found.frames[:2]]:
+    if ra and _is_leaf(kd, ra, found.frames):
         # Nothing on the stack tells who called a function that calls none.
         return _finish(kd, [*frames, Frame(ra, frames[0].fp, code_name(kd, ra))], fp, "ddb_regs")
     return found
 
 
-def _is_leaf(kd: Kvm, pc: int, ra: int) -> bool:
-    """Whether what is at `pc` seems to have called nothing yet: the return address is another function's."""
-    text = text_range(kd)
-    if text is None or not_text(ra, text):
+def _is_leaf(kd: Kvm, ra: int, frames: Sequence[Frame]) -> bool:
+    """Whether the newest function seems to have called none yet: the return address is in neither it nor the next."""
+    text, caller = text_range(kd), kd.symbols.at(ra - 1)
+    if text is None or not_text(ra, text) or caller is None:
         return False
-    here, there = kd.symbols.at(pc), kd.symbols.at(ra - 1)
-    return here is not None and there is not None and here[0] != there[0]
+    known = [kd.symbols.at(f.pc - i) for i, f in enumerate(frames[:2])]
+    return all(k is not None and k[0] != caller[0] for k in known)
+
+
+def _by_sp(layouts: Sequence[FrameLayout]) -> bool:
+    return any(layout.by_sp for layout in layouts)
+
+
+def _pointer(layouts: Sequence[FrameLayout]) -> str:
+    """What leads from frame to frame."""
+    return "stack pointer" if _by_sp(layouts) else "frame pointer"
 
 
 def _bias(layouts: Sequence[FrameLayout]) -> int:
@@ -152,7 +159,7 @@ def _named(kd: Kvm, frames: Sequence[Frame], end: str, source: str) -> Stack:
 def _follow(kd: Kvm, fp: int, layout: FrameLayout, text: tuple[int, int] | None, frames: list[Frame]) -> str:
     """Add the frames from the one at `fp` on to `frames`; return why they end."""
     size = machine_of(kd).long_bytes
-    pointer = "stack pointer" if layout.by_sp else "frame pointer"
+    pointer = _pointer((layout,))
     saved_pc = "address of the call" if layout.call else "return address"
     while len(frames) < FRAMES_MAX:
         at = fp + layout.bias
