@@ -38,6 +38,10 @@ def test_report(sample: kvmlib.Sample) -> None:
         assert f"{frame.pc:#x} {frame.where}" in flat
     for name, value in sample.registers.items():
         assert f"{name} {value:#0{2 * sample.machine.long_bytes + 2}x}" in flat
+    trap = [name for name in sample.values if name.startswith("ddb_regs.")]
+    for name in trap:
+        assert f"{name.removeprefix('ddb_regs.')} {sample.values[name]:#0{2 * sample.machine.long_bytes + 2}x}" in flat
+    assert (" TRAP " in flat) == bool(trap)
     # Its end is the end of the messages.
     assert flat.endswith(" ".join(sample.messages.split("\n")[-1].split()))
     assert f"the last of {len(sample.messages.splitlines())} lines" in flat
@@ -70,6 +74,8 @@ KEYS = {
     "dump_off": int,
     "kcore_hdr": dict,
     "registers": list,
+    "panic_registers": list,
+    "trap_registers": list,
     "segments": list,
     "state": dict,
     "symbols": dict,
@@ -108,6 +114,9 @@ def test_info_keys(sample: kvmlib.Sample) -> None:
     assert set(found["dumpmag"]) == {"va", "value", "state"}
     assert (found["dumpmag"]["value"], found["dumpmag"]["state"]) == (0x8FCA0101, "fresh")
     assert [f["where"] for f in found["stack"]["frames"]] == [f.where for f in sample.frames]
+    assert found["stack"]["source"] == "dumppcb"
+    trap = {f"ddb_regs.{r['name']}": r["value"] for r in found["trap_registers"]}
+    assert trap == {name: value for name, value in sample.values.items() if name.startswith("ddb_regs.")}
 
 
 def test_info_keys_are_there_when_nothing_is_known(tmp_path: Path) -> None:

@@ -68,6 +68,10 @@ def _settle(machine: Machine, headers: Headers, read: Read, image_size: int) -> 
     return Settled(machine, headers, tuple(reasons))
 
 
+def _decode_version(value: int, hdr: Mapping[str, Any]) -> str:
+    return "" if value == VERSION else f"not supported: version {VERSION} is known"
+
+
 def _decode_flags(value: int, hdr: Mapping[str, Any]) -> str:
     return "KCORE_ARM_APX" if value == KCORE_ARM_APX else ""
 
@@ -119,10 +123,12 @@ _LITTLE = Machine(
     root=lambda hdr: int(hdr["PAKernelL1Table"]),
     mmu=partial(_mmu, "little"),
     register_facts=(
+        RegisterFact("version", 32, "version of the CPU header", _decode_version),
         RegisterFact("flags", 32, "what is special about the page tables", _decode_flags),
         RegisterFact("PAKernelL1Table", 32, "where the translation of kernel addresses starts", _decode_kernel_table),
         RegisterFact("PAUserL1Table", 32, "where the translation of user addresses starts", _decode_user_table),
         RegisterFact("UserL1TableSize", 16, "which addresses are the user's", _decode_user_size),
+        RegisterFact("nmemsegs", 32, "number of RAM segments"),
     ),
     dumpmag_bytes=4,
     pcb=Pcb(

@@ -7,7 +7,7 @@ from typing import Any
 
 from kvmlib.kcore import CField, CStruct
 from kvmlib.ports import riscv_plan
-from kvmlib.ports.base import NETBSD, Machine, Mmu, RegisterFact, listed_ram
+from kvmlib.ports.base import NETBSD, Machine, Mmu, RegisterFact, listed_ram, register_array
 from kvmlib.ports.riscv_paging import SV39, SV48, SV57
 from kvmlib.translate import Translator, Unavailable
 from kvmlib.translate.radix import Radix
@@ -64,7 +64,10 @@ MACHINE = Machine(
     segments_offset=lambda hdr: 64,
     root=_root,
     mmu=_mmu,
-    register_facts=(RegisterFact("kh_satp", 64, "satp: where address translation starts, and how", _decode_satp),),
+    register_facts=(
+        RegisterFact("kh_satp", 64, "satp: where address translation starts, and how", _decode_satp),
+        *register_array("kh_misc", 7, 64, "not used", lambda value, hdr, i: ""),
+    ),
     dumpmag_bytes=4,
     elf_machine="EM_RISCV",
     samples=(riscv_plan.NETBSD,),

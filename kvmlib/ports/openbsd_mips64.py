@@ -67,7 +67,10 @@ BIG = Machine(
     ram=listed_ram(16, 8),
     segments_offset=lambda hdr: 16,
     mmu=_mmu,
-    register_facts=(RegisterFact("kernel_pa", 64, "where the kernel lies", lambda v, hdr: f"kernel at pa {v:#x}"),),
+    register_facts=(
+        RegisterFact("kernel_pa", 64, "where the kernel lies", lambda v, hdr: f"kernel at pa {v:#x}"),
+        RegisterFact("mmutype", 32, "kind of MMU"),
+    ),
     dumpmag_bytes=8,
     elf_machine="EM_MIPS",
     samples=(OCTEON,),

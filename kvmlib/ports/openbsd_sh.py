@@ -118,6 +118,7 @@ MACHINE = Machine(
             "pm_ptp: where address translation starts",
             lambda v, hdr: f"level 1 table at pa {v:#x}",
         ),
+        RegisterFact("kcore_nsegs", 32, "number of RAM segments", lambda v, hdr: f"{v} of {SEGMENTS} places are used"),
     ),
     dumpmag_bytes=4,
     elf_machine="EM_SH",

@@ -22,6 +22,8 @@ HEADER = "sys/arch/sparc64/include/kcore.h"
 #: cputype (param.h).
 CPU_TYPES = ("sun4", "sun4c", "sun4m", "sun4u", "sun4us", "sun4v")
 SUN4V = 5
+#: Entries of a page table: a page of them.
+_ENTRIES = PAGE // 8
 _TOP = 1 << 64
 _ALL = _TOP - 1
 
@@ -59,6 +61,10 @@ def _decode_cputype(value: int, hdr: Mapping[str, Any]) -> str:
     return CPU_TYPES[value] if value < len(CPU_TYPES) else "no type that is known"
 
 
+def _decode_nsegmap(value: int, hdr: Mapping[str, Any]) -> str:
+    return "" if value == _ENTRIES else f"expected {_ENTRIES}, what a page of them has"
+
+
 def _decode_root(value: int, hdr: Mapping[str, Any]) -> str:
     return f"top page table at pa {value:#x}"
 
@@ -76,6 +82,7 @@ def _decode_size(value: int, hdr: Mapping[str, Any]) -> str:
 
 
 _FACTS = (
+    RegisterFact("nsegmap", 32, "entries of the top page table", _decode_nsegmap),
     RegisterFact("segmapoffset", 64, "where address translation starts", _decode_root),
     RegisterFact("kernbase", 64, "KERNBASE: nothing below it is translated"),
     RegisterFact("cpubase", 64, "va of struct cpu_info"),

@@ -257,7 +257,7 @@ def test_satp_modes_that_there_are_not(mode: int) -> None:
     t = translator("netbsd/riscv64", {"kh_satp": satp}, Memory())
     assert f"kh_satp is {satp:#x}, whose mode {mode} is none of Sv39" in failure(t, 0xFFFFFFC000000000)
     assert not list(t.mappings())
-    register = kvmlib.machine("netbsd/riscv64").registers({"kh_satp": satp})[0]
+    register = kvmlib.machine("netbsd/riscv64").registers({"kh_satp": satp, "kh_misc": (0,) * 7})[0]
     assert register.decoded == ("no translation (Bare)" if mode == 0 else f"mode {mode}, which is none that is known")
 
 
@@ -268,7 +268,8 @@ def test_riscv_header(tmp_path: Path) -> None:
     with dump("netbsd/riscv64", data, tmp_path) as kd:
         assert kd.cpu_hdr == {"kh_satp": words[0], "kh_misc": tuple(words[1:])}
         assert [(s.start, s.size) for s in kd.segments] == segments
-        (register,) = kd.registers
+        register, *rest = kd.registers
+        assert [(r.name, r.value) for r in rest] == [(f"kh_misc[{i}]", words[1 + i]) for i in range(7)]
         assert (register.name, register.value, register.width) == ("kh_satp", words[0], 64)
         assert register.decoded == "Sv48, root table at pa 0x80002000, ASID 43981"
         assert kd.machine is not None

@@ -139,6 +139,9 @@ def test_registers() -> None:
     assert decoded("PAUserL1Table") == "none"
     assert "not aligned" in decoded("PAKernelL1Table", PAKernelL1Table=L1 + 0x400)
     assert "not aligned" not in table
+    assert decoded("version") == ""
+    assert decoded("version", version=2) == "not supported: version 1 is known"
+    assert {r.name: r.value for r in MACHINE.registers(header(nmemsegs=3))}["nmemsegs"] == 3
     assert (decoded("flags"), decoded("flags", flags=1)) == ("", "KCORE_ARM_APX")
 
 

@@ -327,6 +327,7 @@ def test_openbsd_header() -> None:
         hdr = m.parse_cpu_hdr(data)
         assert hdr == {"kernel_pa": 0x101, "mmutype": 0x102}
         assert m.registers(hdr)[0].decoded == "kernel at pa 0x101"
+        assert [(r.name, r.value) for r in m.registers(hdr)] == [("kernel_pa", 0x101), ("mmutype", 0x102)]
         assert m.ram is not None
         assert m.ram(m, data, hdr) == [(0x1000 * i, 0x100 + i) for i in range(8)]
 

@@ -153,7 +153,7 @@ def test_sh_header() -> None:
     assert m.root is not None
     hdr = {"kcore_kptp": 0x0C002000, "kcore_nsegs": 1}
     assert m.root(hdr) == 0x0C002000
-    assert m.registers(hdr)[0].decoded == "level 1 table at pa 0xc002000"
+    assert [r.decoded for r in m.registers(hdr)] == ["level 1 table at pa 0xc002000", "1 of 8 places are used"]
 
 
 # -- netbsd/vax --------------------------------------------------------------------------------------------------------

@@ -51,6 +51,10 @@ def test_registers_in_words() -> None:
     assert found["cputype"] == (3, "sun4u")
     assert found["nmemseg"] == (80, "16 * 3 + 32, by mistake: 3 RAM segments at byte 96 of the CPU data")
     assert found["segmapoffset"] == (ROOT, "top page table at pa 0x20000")
+    assert found["nsegmap"] == (1024, "")
+    data = padded(old_header())
+    odd = registers(OPENBSD, data[:16] + (7).to_bytes(4, "big") + data[20:])
+    assert odd["nsegmap"] == (7, "expected 1024, what a page of them has")
     assert found["ktextbase"][1] == "locked text: va 0x1000000-0x1400000 -> pa 0x40000000-0x40400000, 4 MiB"
     assert found["kdatabase"][1] == "locked data: va 0x0-0x3000 -> pa 0x0-0x3000, 12 KiB"
     assert found["ktextsz"][1] == "4 MiB"

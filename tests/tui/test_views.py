@@ -182,6 +182,9 @@ async def test_registers_are_all_there_decoded(image: Path, size: tuple[int, int
             assert solid(f"{r.name}{r.value:#018x}{r.decoded}") in text
         for r in kvmlib.panic_registers(kd):
             assert f"{r.name}{r.value:#018x}" in text
+        at = text.index(solid("At the trap that entered ddb (ddb_regs)"))
+        for r in kvmlib.trap_registers(kd):
+            assert f"{r.name}{r.value:#018x}" in text[at:]
         stack = kvmlib.stack(kd)
         for number, frame in enumerate(stack.frames):
             assert solid(f"#{number}{frame.pc:#018x}{frame.where}") in text
@@ -222,6 +225,25 @@ async def test_register_that_points_nowhere_says_so(image: Path, monkeypatch: py
         assert registers.display
         assert screen(pilot)[-1].startswith("! ")
         assert "0x123456789abc" in screen(pilot)[-1]
+
+
+async def test_registers_from_ddb_only(tmp_path: Path) -> None:
+    sample = kvmlib.make_sample("netbsd/aarch64", tmp_path)
+    with kvmlib.open(sample.image) as kd:
+        async with hosted(RegistersView(kd)) as pilot:
+            text = solid(pilot.app.query_one(RegistersView).list.text)
+    assert solid("netbsd/aarch64 saves no registers in its dumps") in text
+    assert solid("from ddb_regs on, the registers at the trap that entered ddb") in text
+    assert solid(sample.frames[0].where) in text
+
+
+async def test_registers_where_ddb_was_not_entered(tmp_path: Path) -> None:
+    sample = kvmlib.make_sample("netbsd/i386", tmp_path)
+    with kvmlib.open(sample.image) as kd:
+        async with hosted(RegistersView(kd)) as pilot:
+            text = solid(pilot.app.query_one(RegistersView).list.text)
+    assert solid("ddb_regs holds nothing but zeros: ddb was not entered") in text
+    assert solid("from ddb_regs on") not in text
 
 
 async def test_registers_without_symbols_say_why(image: Path) -> None:
