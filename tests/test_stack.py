@@ -99,6 +99,13 @@ def test_stack(sample: kvmlib.Sample) -> None:
     assert found.end
 
 
+def test_what_looks_like_a_frame_at_the_end(tmp_path: Path) -> None:
+    sample = sample_in(tmp_path, "netbsd/aarch64")
+    end = stack_of(sample).end
+    assert end.startswith(f"the return address in the frame at {sample.frames[-1].fp:#x}, ")
+    assert "does not lie in the kernel's text" in end
+
+
 def test_stack_begins_where_the_text_says(sample: kvmlib.Sample) -> None:
     with kvmlib.open(sample.image) as kd:
         text = kvmlib.report_text(kd)
@@ -123,6 +130,51 @@ def test_registers_at_the_trap(name: str, tmp_path: Path) -> None:
     }
     assert by_name[trap.pc].decoded.partition("+")[0] in ("db_enter", "cpu_Debugger")
     assert by_name[trap.pc].meaning == f"where the trap happened, ddb_regs+{pc:#x}"
+
+
+X = "x0 x1 x2 x3 x4 x5 x6 x7 x8 x9 x10 x11 x12 x13 x14 x15 x16 x17 x18 x19 x20 x21 x22 x23 x24 x25 x26 x27 x28 x29"
+R = "r0 r1 r2 r3 r4 r5 r6 r7 r8 r9 r10 r11 r12"
+#: The members of db_regs_t as the headers have them, and the bytes that each takes; - for one that is no register.
+MEMBERS = {
+    "openbsd/amd64": (8, "rdi rsi rdx rcx r8 r9 r10 r11 r12 r13 r14 r15 err rbx rax trapno rbp rip cs rflags rsp ss"),
+    "netbsd/amd64": (
+        8,
+        "rdi rsi rdx r10 r8 r9 arg6 arg7 arg8 arg9 rcx r11 r12 r13 r14 r15 rbp rbx rax gs fs es ds trapno err rip cs "
+        "rflags rsp ss",
+    ),
+    "openbsd/i386": (4, "fs gs es ds edi esi err ebx edx ecx eax trapno ebp eip cs eflags esp ss"),
+    "netbsd/i386": (4, "gs fs es ds edi esi ebp ebx edx ecx eax trapno err eip cs eflags esp ss"),
+    "openbsd/arm": (4, f"spsr {R} usr_sp usr_lr svc_sp svc_lr pc"),
+    "netbsd/arm": (4, f"spsr - {R} usr_sp usr_lr svc_sp svc_lr pc"),
+    "openbsd/arm64": (8, f"sp lr elr spsr {X}"),
+    "netbsd/aarch64": (8, f"{X} x30 sp pc spsr"),
+    "openbsd/riscv64": (
+        8,
+        "ra sp gp tp t0 t1 t2 t3 t4 t5 t6 s0 s1 s2 s3 s4 s5 s6 s7 s8 s9 s10 s11 a0 a1 a2 a3 a4 a5 a6 a7 "
+        "sepc sstatus stval scause",
+    ),
+    "openbsd/alpha": (
+        8,
+        "v0 t0 t1 t2 t3 t4 t5 t6 t7 s0 s1 s2 s3 s4 s5 s6 a3 a4 a5 t8 t9 t10 t11 ra t12 at sp ps pc gp a0 a1 a2",
+    ),
+    "netbsd/vax": (4, "fp ap sp r0 r1 r2 r3 r4 r5 r6 r7 r8 r9 r10 r11 trap code pc psl"),
+    "openbsd/powerpc": (
+        4,
+        f"{R} r13 r14 r15 r16 r17 r18 r19 r20 r21 r22 r23 r24 r25 r26 r27 r28 r29 r30 r31 "
+        "lr cr xer ctr srr0 srr1 dar dsisr exc",
+    ),
+    "netbsd/powerpc": (
+        4,
+        f"{R} r13 r14 r15 r16 r17 r18 r19 r20 r21 r22 r23 r24 r25 r26 r27 r28 r29 r30 r31 iar msr lr ctr cr xer",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_members_in_the_order_of_the_headers(name: str) -> None:
+    size, names = MEMBERS[name]
+    wanted = {n: (i * size, size) for i, n in enumerate(names.split()) if n != "-"}
+    assert kvmlib.machine(name).trapframes[0].fields == wanted
 
 
 @pytest.mark.parametrize("name", ["netbsd/amd64", "netbsd/i386", "netbsd/arm", "netbsd/sparc64", "netbsd/m68k-sun3"])

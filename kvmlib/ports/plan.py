@@ -226,7 +226,8 @@ class SamplePlan:
         direct_va: where the kernel maps all of RAM, or None.
         stack_va: where kernel stacks are mapped, page by page; the page at this address stays unmapped.
         heap_va: where malloc'ed memory is mapped, scattered pages.
-        user_fp: a user process's frame pointer, which ends the kernel's chain of frames.
+        user_fp: a user process's frame pointer, which ends the kernel's chain of frames; 0 where what the system call's
+            entry left on the stack looks like one more frame, though its return address is none.
         device_pa: device memory that a page of the kernel's (`device_symbol`) is mapped to, or without a symbol, a page
             of the heap; None where there is none.
         lost_pages: how many pages behind `heap_va` the va lies whose table is not in the dump.

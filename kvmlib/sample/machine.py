@@ -378,8 +378,11 @@ class SampleMachine:
         top = self.plan.stack_va + (_STACK_PAGES + 1) * self.page - 0x100
         trapframe = self._trapframe.size if self._trapframe else _TRAPFRAME * w.long_bytes
         call = len(self.plan.code.call(0)) if layout.call else 0
-        plan = StackPlan(layout, self.plan.user_fp, trapframe, call)
+        plan = StackPlan(layout, self.plan.user_fp or top + 0x40, trapframe, call)
         pieces, frames, at = stack_chain(self.story.chain, self.returns, top, w, plan)
+        if not self.plan.user_fp:
+            self.poke(plan.user_fp + layout.fp, w.long(plan.user_fp + 0x40))
+            self.poke(plan.user_fp + layout.pc, w.long(self.plan.heap_va))
         on_stack = pcb.at_sp if pcb is not None else ()
         sp = min(pieces) - 0x40 - w.long_bytes * len(on_stack)
         # What lies between the frames: pointers to this and that, and small numbers.
