@@ -134,6 +134,17 @@ def test_registers_at_the_panic(kd: kvmlib.Kvm) -> None:
     assert (registers["esp"], registers["ebp"]) == (0xD2451A10, 0xD2451A5C)
 
 
+def test_stack_at_the_panic(kd: kvmlib.Kvm) -> None:
+    """Few symbols are known of this kernel, and its layout of dumppcb is the older one."""
+    found = kvmlib.stack(kd)
+    assert [f.where for f in found.frames[:3]] == ["boot+0xc0", "panic+0x6f", ""]
+    assert (found.panicked, found.source) == (found.frames[2], "dumppcb")
+    assert found.end.startswith("the next frame pointer, 0xcfbcd198, does not lie above this one, 0xd2451f9c")
+    assert len(found.frames) == 14
+    with pytest.raises(kvmlib.SymbolError, match="no symbol ddb_regs"):
+        kvmlib.trap_registers(kd)
+
+
 def test_dumpmag_is_not_known(kd: kvmlib.Kvm) -> None:
     with pytest.raises(kvmlib.SymbolError, match="dumpmag: not in name list"):
         kd.dumpmag()
