@@ -228,7 +228,7 @@ def test_ddb_forced_a_dump_without_any_panic(netbsd: kvmlib.Sample) -> None:
         found, by_label = kvmlib.summary(kd), facts(kd)
     assert found.panic is None
     assert by_label["PANIC"].text == "none: ddb was told to dump, and no message tells of a panic before that"
-    assert by_label["PROCESS"].text == "system, pid 0.5"
+    assert (by_label["PROCESS"].text, by_label["PROCESS"].line) == ("system, pid 0.5", 3)
 
 
 def test_a_panic_during_the_panic(netbsd: kvmlib.Sample) -> None:
