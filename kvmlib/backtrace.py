@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from kvmlib.errors import KvmError
 from kvmlib.kvm import Kvm
 from kvmlib.ports.base import FrameLayout
-from kvmlib.registers import SavedPcb, SavedTrap, code_name, not_text, saved_pcb, saved_trap, text_range
+from kvmlib.registers import SavedPcb, SavedTrap, Text, code_name, not_text, saved_pcb, saved_trap, text_ranges
 from kvmlib.variables import integer, machine_of
 
 #: Frames that are followed at most.
@@ -88,7 +88,7 @@ def _from_pcb(kd: Kvm, saved: SavedPcb) -> Stack:
     in_pcb = saved.va + pcb.fields.get(pcb.pc, (0, 0))[0], saved.values.get(pcb.pc, 0)
     at, pc = saved.on_stack.get(pcb.pc, in_pcb)
     if pc:
-        if doubt := not_text(pc, text_range(kd)):
+        if doubt := not_text(pc, text_ranges(kd)):
             return Stack((), f"the return address at va {at:#x}, {doubt}")
         frames.append(Frame(pc, fp + _bias(layouts), code_name(kd, pc)))
     if layouts and fp == 0:
@@ -114,8 +114,8 @@ def _from_trap(kd: Kvm, saved: SavedTrap) -> Stack:
 
 def _is_leaf(kd: Kvm, ra: int, frames: Sequence[Frame]) -> bool:
     """Whether the newest function seems to have called none yet: the return address is in neither it nor the next."""
-    text, caller = text_range(kd), kd.symbols.at(ra - 1)
-    if text is None or not_text(ra, text) or caller is None:
+    text, caller = text_ranges(kd), kd.symbols.at(ra - 1)
+    if not text or not_text(ra, text) or caller is None:
         return False
     known = [kd.symbols.at(f.pc - i) for i, f in enumerate(frames[:2])]
     return all(k is not None and k[0] != caller[0] for k in known)
@@ -140,7 +140,7 @@ def _finish(kd: Kvm, frames: Sequence[Frame], fp: int, source: str) -> Stack:
     if not machine.frames:
         end = f"{machine.name} does not chain its frames by a frame pointer, so they can't be followed"
         return _named(kd, frames, end, source)
-    text, best, why = text_range(kd), list(frames), ""
+    text, best, why = text_ranges(kd), list(frames), ""
     for layout in machine.frames:
         found = list(frames)
         end = _follow(kd, fp, layout, text, found)
@@ -156,7 +156,7 @@ def _named(kd: Kvm, frames: Sequence[Frame], end: str, source: str) -> Stack:
     return Stack(tuple(frames), end, outer[0] if outer else None, source)
 
 
-def _follow(kd: Kvm, fp: int, layout: FrameLayout, text: tuple[int, int] | None, frames: list[Frame]) -> str:
+def _follow(kd: Kvm, fp: int, layout: FrameLayout, text: Text, frames: list[Frame]) -> str:
     """Add the frames from the one at `fp` on to `frames`; return why they end."""
     size = machine_of(kd).long_bytes
     pointer = _pointer((layout,))

@@ -201,11 +201,10 @@ def dmesg(a: argparse.Namespace) -> int:
     from kvmlib.report import buffer_data, buffer_text
 
     with _open(a) as kd:
-        found = messages(kd)
-        if a.all:
-            every = buffers(kd)
+        if a.all and (every := buffers(kd)):
             _show(a, [buffer_data(b) for b in every], "\n".join(buffer_text(b) for b in every))
             return 0
+        found = messages(kd)
         data = {"text": found.text, "source": printable(found.source), "va": found.va, "pa": found.pa}
         _show(a, data, found.text.rstrip("\n"))
         if found.va is None and not a.json:

@@ -137,7 +137,8 @@ def state(kd: Kvm, mag: DumpMag | None, why: str) -> State:
         FormatError: no header was found yet.
     """
     memory, damage = extent(kd), damage_map(kd)
-    reasons = [*_doubts(kd, memory), *_damaged(damage)]
+    certain = [d for d in damage if d.certain]
+    reasons = [*_doubts(kd, memory), *_damaged(certain)]
     if kd.form == "savecore":
         reasons.append("this file is a saved core")
     if mag is None:
@@ -147,7 +148,7 @@ def state(kd: Kvm, mag: DumpMag | None, why: str) -> State:
     else:
         meaning = _MAG_WORDS.get(mag.state, "which proves nothing: the kernel file may be the wrong one")
         reasons.append(f"dumpmag is {mag.value:#x}, {meaning}")
-    overwritten = any(d.certain for d in damage)
+    reasons += _damaged(d for d in damage if not d.certain)
     if memory.present == 0:
         verdict = "header only"
     elif kd.reading is not None and kd.reading.score < _BELIEVABLE:
@@ -155,13 +156,13 @@ def state(kd: Kvm, mag: DumpMag | None, why: str) -> State:
         reasons[:0] = kd.reading.reasons
     elif memory.missing:
         verdict = "truncated"
-    elif overwritten:
+    elif certain:
         verdict = "overwritten"
     elif kd.form == "savecore":
         verdict = "saved"
     else:
         verdict = {"fresh": "fresh", "cleared": "saved"}.get(mag.state if mag else "", "unknown")
-    whole = memory.promised is not None and not memory.missing and not overwritten
+    whole = memory.promised is not None and not memory.missing and not certain
     return State(verdict, whole, tuple(reasons), tuple(damage))
 
 
@@ -196,14 +197,13 @@ def damage_map(kd: Kvm) -> list[Damage]:
 
 
 def _damaged(damage: Iterable[Damage]) -> list[str]:
-    """Say what was written over the dump, most certain first: a few parts of each kind."""
+    """Say what was written over the dump: a few parts of each kind."""
     reasons = []
-    kinds = sorted(damage, key=lambda d: (not d.certain, d.what, d.pa))
-    for (certain, what), group in groupby(kinds, key=lambda d: (d.certain, d.what)):
+    for what, group in groupby(sorted(damage, key=lambda d: (d.what, d.pa)), key=lambda d: d.what):
         parts = list(group)
         more = f" and {len(parts) - _NAMED} more places" if len(parts) > _NAMED else ""
         places = ", ".join(f"pa {d.pa:#x}+{d.size:#x}" for d in parts[:_NAMED])
-        word = "overwritten" if certain else "may be overwritten"
+        word = "overwritten" if parts[0].certain else "may be overwritten"
         reasons.append(f"{word} at {places}{more}: {what}")
     return reasons
 

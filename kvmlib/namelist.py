@@ -62,6 +62,10 @@ class Symbol(NamedTuple):
         """The name, and the module in brackets; untrusted text too."""
         return _label(self.name, self.module)
 
+    def plus(self, offset: int) -> str:
+        """Write symbol+offset, with the module in brackets; printable."""
+        return printable(_label(self.name + (f"+{offset:#x}" if offset else ""), self.module))
+
 
 class SymbolTable:
     """Symbols with look-up by name and by address.
@@ -156,8 +160,7 @@ class SymbolTable:
         found = self.at(va)
         if found is None or found[1] >= max(found[0].size, _NEAR):
             return ""
-        symbol, offset = found
-        return printable(_label(symbol.name + (f"+{offset:#x}" if offset else ""), symbol.module))
+        return found[0].plus(found[1])
 
 
 def _label(name: str, module: str) -> str:

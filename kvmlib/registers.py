@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from kvmlib.errors import FormatError, KvmError
 from kvmlib.kvm import Kvm
+from kvmlib.namelist import Symbol
 from kvmlib.ports.base import Machine, Pcb, Register, Trapframe
-from kvmlib.text import printable
 from kvmlib.variables import integer, machine_of, symbol
 
 #: Fewer functions than this are no picture of where the kernel's text is.
@@ -172,10 +172,10 @@ def saved_trap(kd: Kvm) -> SavedTrap:
         found.append(SavedTrap(va, layout, values))
     if not any(found[0].values.values()):
         raise FormatError("ddb_regs holds nothing but zeros: ddb was not entered")
-    text = text_range(kd)
+    text = text_ranges(kd)
     believed = [s for s in found if (not not_text(s.pc, text) if text else _is_mapped(kd, s.pc))]
     if not believed:
-        where = f" in the kernel's text ({text[0]:#x} to {text[1]:#x})" if text else ""
+        where = f" in the kernel's text ({text[0][0]:#x} to {text[0][1]:#x})" if text else ""
         raise FormatError(
             f"ddb_regs at va {va:#x} holds no registers of the kernel's: "
             f"a {found[0].layout.pc}{where} was expected, {found[0].pc:#x} is there"
@@ -186,13 +186,24 @@ def saved_trap(kd: Kvm) -> SavedTrap:
 # -- text ------------------------------------------------------------------------------------------------------------
 
 
-def text_range(kd: Kvm) -> tuple[int, int] | None:
-    """Return where the kernel's text is, as far as the symbols tell."""
-    functions = [s for s in kd.symbols if s.kind in "Tt"]
-    if len(functions) < _ENOUGH_FUNCTIONS:
-        return None
+#: Where code is: [start, end) of the kernel's own, then of loaded modules.
+Text = tuple[tuple[int, int], ...]
+
+
+def text_ranges(kd: Kvm) -> Text:
+    """Return where the kernel's text is, and its modules', as far as the symbols tell; empty if they don't."""
+    functions: dict[str, list[Symbol]] = {"": []}
+    for s in kd.symbols:
+        if s.kind in "Tt":
+            functions.setdefault(s.module, []).append(s)
+    if len(functions[""]) < _ENOUGH_FUNCTIONS:
+        return ()
+    return tuple(_text(kd, module, found) for module, found in functions.items())
+
+
+def _text(kd: Kvm, module: str, functions: list[Symbol]) -> tuple[int, int]:
     first, last = functions[0], functions[-1]
-    end = kd.symbols.get("etext")
+    end = None if module else kd.symbols.get("etext")
     if end is not None and end.value > first.value:
         return first.value, end.value
     limit = last.value + max(last.size, _LAST_FUNCTION)
@@ -201,11 +212,12 @@ def text_range(kd: Kvm) -> tuple[int, int] | None:
     return first.value, min(limit, next(behind, limit))
 
 
-def not_text(pc: int, text: tuple[int, int] | None) -> str:
+def not_text(pc: int, text: Text) -> str:
     """Say why an address can't be code; empty where it can."""
-    if text is None or text[0] <= pc < text[1]:
+    if not text or any(start <= pc < end for start, end in text):
         return ""
-    return f"{pc:#x}, does not lie in the kernel's text ({text[0]:#x} to {text[1]:#x})"
+    modules = " nor in a module's" if len(text) > 1 else ""
+    return f"{pc:#x}, does not lie in the kernel's text ({text[0][0]:#x} to {text[0][1]:#x}){modules}"
 
 
 def code_name(kd: Kvm, pc: int, *, behind: int = 1) -> str:
@@ -217,4 +229,4 @@ def code_name(kd: Kvm, pc: int, *, behind: int = 1) -> str:
     found = kd.symbols.at(pc - behind)
     if found is None or found[1] >= max(found[0].size, _FUNCTION_MAX):
         return ""
-    return f"{printable(found[0].name)}+{found[1] + behind:#x}"
+    return found[0].plus(found[1] + behind)

@@ -322,7 +322,7 @@ def test_older_boots_alone_are_not_the_dumps(memory: Memory, end: bytes, capsys:
     (old,) = memory.found()
     assert (old.kind, old.text) == ("leftover", memory.boot(end).decode())
     assert old.reasons[-1].endswith("older one")
-    with pytest.raises(kvmlib.KvmError, match="only older boots' message buffers were found by searching memory$"):
+    with pytest.raises(kvmlib.KvmError, match=r"only older boots' message buffers were found by searching memory$"):
         memory.messages()
     assert main(["dmesg", "--all", "-m", memory.sample.machine.name, memory.sample.image]) == 0
     assert "rebooting..." in capsys.readouterr().out

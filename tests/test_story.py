@@ -1,6 +1,7 @@
 """The panic's story: what variables and messages tell, with and without a kernel file."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,7 @@ def test_without_a_kernel_file(sample: kvmlib.Sample) -> None:
     assert found.panic == by_label["PANIC"].text == sample.panic
     # The messages have the functions' names.
     assert by_label["WHERE"].text.startswith("ffs_blkfree+0x" if sample.machine.os == "openbsd" else "ffs_valloc+0x")
-    assert by_label["TRACE"].text.startswith("12 calls: ")
+    assert re.match("1[12] calls: ", by_label["TRACE"].text)
     assert f"({sum(size for _, size in sample.segments)} bytes)" in by_label["PHYSMEM"].text
     for label in ("CRASH", "UPTIME", "HOST", "LOAD", "MATCH"):
         assert "not known: " in by_label[label].text
