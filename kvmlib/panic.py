@@ -151,11 +151,13 @@ def _symbols(kd: Kvm) -> Fact:
 def _where(kd: Kvm, story: Story) -> Fact:
     """Say where it was: who called panic(9) or where the trap was, by the stack; else what the messages have."""
     found, why = attempt(lambda: stack(kd))
-    if (found is None or found.panicked is None) and (heard := story.where()) is not None:
+    # A stack that begins at the trap into ddb begins where it happened.
+    sure = found is not None and (found.panicked is not None or (found.source == "ddb_regs" and bool(found.frames)))
+    if not sure and (heard := story.where()) is not None:
         return heard
     if found is None or not found.frames:
         why = found.end if found else short(kd, why)
         return Fact("WHERE", f"not known: {why}, and the messages have no stack trace", "")
     at = found.frames.index(found.panicked) if found.panicked is not None else 0
     text = " <- ".join(f.where or f"{f.pc:#x}" for f in found.frames[at : at + WHERE])
-    return Fact("WHERE", text, "stack from dumppcb", found.frames[at].pc)
+    return Fact("WHERE", text, f"stack from {found.source}", found.frames[at].pc)
