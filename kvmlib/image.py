@@ -89,6 +89,10 @@ class Image:
         view[: len(data)] = data
         return len(data)
 
+    def descriptor(self) -> int | None:
+        """Return a descriptor at whose offsets the bytes lie, to be read as one likes; None where there is none."""
+        return None
+
     def write(self, offset: int, data: bytes) -> None:
         """Overwrite the bytes at `offset` and have them reach the disk."""
         self.check_writable()
@@ -155,6 +159,10 @@ class MappedFile(Image):
         except OSError as e:
             raise KvmError(f"cannot read {printable(self.path)} at {offset + done:#x}: {e.strerror}") from e
         return done
+
+    def descriptor(self) -> int:
+        """Return a descriptor at whose offsets the bytes lie."""
+        return self._fd
 
     def gather(self, runs: Iterable[tuple[int, int]]) -> bytes:
         """Return the bytes of many (offset, length) runs as one piece."""

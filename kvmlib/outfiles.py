@@ -15,6 +15,7 @@ import fcntl
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Iterator
 
@@ -144,34 +145,93 @@ class Partial:
     Attributes:
         final: its final name, empty until it has one.
         size: bytes written so far.
+        adopted: it was here before, so that it is left here unless it gets its final name.
     """
 
     def __init__(self, where: Directory, stem: str) -> None:
         """Make an empty file of mode 0600 in `where`, called after `stem`."""
-        self._where = where
-        self.final = ""
-        self.size = 0
-        self._kept = self._moved = False
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         while True:
-            self._temp = f".{stem}.{secrets.token_hex(4)}.partial"
+            temp = f".{stem}.{secrets.token_hex(4)}.partial"
             with contextlib.suppress(FileExistsError):
-                self._fd = os.open(self._temp, flags, _MODE, dir_fd=where.fd)
-                break
+                fd = os.open(temp, flags, _MODE, dir_fd=where.fd)
+                # Whoever wants to go on with a file that was left behind takes this lock too. An empty file it leaves
+                # alone, so that it can't come between these two calls.
+                if _lock(fd):
+                    break
+                os.close(fd)
         try:
-            info = os.fstat(self._fd)
+            info = os.fstat(fd)
         except BaseException:
-            os.unlink(self._temp, dir_fd=where.fd)
-            os.close(self._fd)
+            os.unlink(temp, dir_fd=where.fd)
+            os.close(fd)
             raise
+        self._take(where, temp, fd, info)
+
+    def _take(self, where: Directory, temp: str, fd: int, info: os.stat_result) -> None:
+        self._where = where
+        self._temp = temp
+        self._fd = fd
         self._identity = info.st_dev, info.st_ino
+        self.final = ""
+        self.size = info.st_size
+        self.adopted = False
+        self._kept = self._moved = False
+        #: Bytes of zeros that are still to be skipped.
+        self._gap = 0
+        self._calls = [name for name in ("copy_file_range", "sendfile") if hasattr(os, name)]
         with contextlib.suppress(OSError):  # FAT has no modes to set.
-            os.fchmod(self._fd, _MODE)  # Whatever the umask is.
+            os.fchmod(fd, _MODE)  # Whatever the umask is.
+
+    @classmethod
+    def adopt(cls, where: Directory, temp: str) -> Partial:
+        """Take over the file that a killed program left under a temporary name, to write on at its end.
+
+        Raises:
+            KvmError: it isn't one, or its owner is alive.
+        """
+        shown = printable(temp)
+        try:
+            fd = os.open(temp, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=where.fd)
+        except OSError as e:
+            raise KvmError(f"{shown} cannot be opened: {e.strerror}") from e
+        try:
+            if not _lock(fd):
+                raise KvmError(f"{shown} is being written by another save")
+            info, named = os.fstat(fd), os.lstat(temp, dir_fd=where.fd)
+            if not stat.S_ISREG(info.st_mode) or info.st_uid != os.geteuid():
+                raise KvmError(f"{shown} is no file of this user's")
+            # A second name is that of a finished file, which nobody may write to.
+            if info.st_nlink != 1 or (info.st_dev, info.st_ino) != (named.st_dev, named.st_ino):
+                raise KvmError(f"{shown} is a finished copy, which has its name")
+            if info.st_size == 0:
+                raise KvmError(f"{shown} is empty")
+            part = cls.__new__(cls)
+            part._take(where, temp, fd, info)
+            part.adopted = True
+            os.lseek(fd, 0, os.SEEK_END)
+        except OSError as e:
+            os.close(fd)
+            raise KvmError(f"{shown} cannot be looked at: {e.strerror}") from e
+        except BaseException:
+            os.close(fd)
+            raise
+        return part
+
+    @property
+    def path(self) -> str:
+        """The path of its temporary name."""
+        return self._where.join(self._temp)
 
     @staticmethod
     def is_one(name: str, stem: str) -> bool:
         """Tell whether `name` is the temporary name of a file called after `stem` and something more."""
         return re.fullmatch(rf"\.{re.escape(stem)}\..*\.[0-9a-f]{{8}}\.partial", name) is not None
+
+    @staticmethod
+    def stem(name: str) -> str:
+        """Return what a file with the temporary name `name` is called after."""
+        return name[1:].rpartition(".")[0].rpartition(".")[0]
 
     def __enter__(self) -> Partial:
         """Use it until the end of the block."""
@@ -183,6 +243,7 @@ class Partial:
 
     def write(self, data: bytes | memoryview) -> int:
         """Write all of `data`."""
+        self._jump()
         left = memoryview(data)
         while left:
             n = os.write(self._fd, left)
@@ -190,12 +251,48 @@ class Partial:
             left = left[n:]
         return len(data)
 
+    def skip(self, n: int) -> None:
+        """Leave a hole of `n` bytes, which are zeros to whoever reads them."""
+        self._gap += n
+        self.size += n
+
+    def _jump(self) -> None:
+        if self._gap:
+            os.lseek(self._fd, self.size, os.SEEK_SET)
+            self._gap = 0
+
+    def receive(self, source: int, offset: int, n: int) -> int:
+        """Have the kernel copy up to `n` bytes from a descriptor; returns how many, 0 where it won't."""
+        while self._calls:
+            try:
+                if self._calls[0] == "copy_file_range":
+                    done = os.copy_file_range(source, self._fd, n, offset)
+                else:
+                    done = os.sendfile(self._fd, source, offset, n)
+            except OSError:
+                done = 0
+            if done:
+                self.size += done
+                return done
+            # Another file system, an old kernel, a bad block, a full disk: reading and writing will tell.
+            self._calls.pop(0)
+        return 0
+
     def flush(self) -> None:
         """Do nothing: nothing is held back."""
 
     def sync(self) -> None:
         """Have the bytes reach the disk."""
+        if self._gap:  # A file that ends in a hole.
+            os.ftruncate(self._fd, self.size)
+            self._jump()
         os.fsync(self._fd)
+
+    def forget(self) -> None:
+        """Ask the system to drop its copy of the bytes, so that reading them again reads the disk."""
+        if hasattr(os, "posix_fadvise"):
+            with contextlib.suppress(OSError):
+                os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def publish(self, final: str) -> None:
         """Give the file its name.
@@ -246,16 +343,26 @@ class Partial:
         with contextlib.suppress(OSError):
             if not self._kept:
                 self.withdraw()
-        self._remove(self._temp)
+        if self._kept or not self.adopted:
+            self._remove(self._temp)
         os.close(self._fd)
+
+
+def _lock(fd: int) -> bool:
+    """Keep others from taking a temporary file over; False where one of them has. It is let go of with the file."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # No locks here.
+        return True
+    return True
 
 
 def sentence(e: OSError, shown: str) -> KvmError:
     """Say what went wrong while writing into the directory `shown`."""
     if e.errno in _FULL:
-        return KvmError(
-            f"there is not enough room in {shown} ({e.strerror}): nothing was saved, nothing was left there"
-        )
+        return KvmError(f"there is not enough room in {shown} ({e.strerror}): nothing was saved")
     if e.errno == errno.EROFS:
         return ReadOnlyError(f"cannot save into {shown}: it is on a read-only file system")
-    return KvmError(f"cannot save into {shown}: {e.strerror}; nothing was left there")
+    return KvmError(f"cannot save into {shown}: {e.strerror}; nothing was saved")
