@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from kvmlib.candidates import (
         Candidate as Candidate,
     )
+    from kvmlib.copying import (
+        Hole as Hole,
+    )
     from kvmlib.disks import (
         Partition as Partition,
         partitions as partitions,
@@ -132,6 +135,7 @@ _HOME = {
     ),
     "backtrace": "Frame Stack stack",
     "candidates": "Candidate",
+    "copying": "Hole",
     "disks": "Partition partitions",
     "dumpstate": "Damage State damage_map",
     "elfwriter": "ElfSection parse_symbols write_elf",

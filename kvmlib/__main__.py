@@ -77,6 +77,12 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument("directory", metavar="DIRECTORY")
     c.add_argument("-z", dest="compress", action="store_true", help="compress with gzip")
     c.add_argument("-f", dest="force", action="store_true", help="save although something speaks against it")
+    c.add_argument("--salvage", action="store_true", help="write zeros for blocks that cannot be read, and list them")
+    c.add_argument(
+        "--sparse", action=argparse.BooleanOptionalAction, default=True, help="leave holes for zeros (the default)"
+    )
+    c.add_argument("--verify", action="store_true", help="read all back, compare it, and print the core's SHA-256")
+    c.add_argument("--resume", action="store_true", help="go on with the copy that a killed save left")
     c = command("inval", "clear dumpmag, so that savecore(8) does not save the dump again")
     c.add_argument("--yes", action="store_true", help="do not ask")
     c.add_argument("--record", metavar="FILE", help="where the undo record goes; without it, beside you as NAME.undo")

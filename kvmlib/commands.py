@@ -245,23 +245,40 @@ def _write_elf(a: argparse.Namespace, kd: Kvm, found: Sequence[Symbol]) -> int:
 
 def save(a: argparse.Namespace) -> int:
     """Save the dump as savecore(8) would."""
-    from kvmlib.report import plain
+    from kvmlib.panic import summary
+    from kvmlib.report import saved_data, saved_text
     from kvmlib.savecore import plan_save, save as save_dump
 
     with _open(a) as kd:
-        plan = plan_save(kd, a.directory, compress=a.compress)
-        for warning in plan.warnings:
-            print(f"kvmdump: warning: {printable(warning)}", file=sys.stderr)
+        plan = plan_save(kd, a.directory, compress=a.compress, resume=a.resume)
+        _warn(plan.warnings)
         if plan.refusal and not a.force:
             raise KvmError(f"{plan.refusal}; -f saves all the same")
         with _progress() as progress:
-            done = save_dump(kd, a.directory, compress=a.compress, force=a.force, progress=progress)
-        for warning in done.warnings:
-            print(f"kvmdump: warning: {printable(warning)}", file=sys.stderr)
-        kernel = f"\nkernel  {printable(done.kernel)}" if done.kernel else "\nkernel  none: no kernel file is known"
-        data = plain({"core": done.core, "kernel": done.kernel, "bytes": done.bytes, "number": done.number})
-        _show(a, data, f"core    {printable(done.core)}  ({done.bytes} bytes){kernel}")
+            done = save_dump(
+                kd,
+                a.directory,
+                compress=a.compress,
+                force=a.force,
+                salvage=a.salvage,
+                sparse=a.sparse,
+                verify=a.verify,
+                resume=a.resume,
+                facts=summary(kd).facts,
+                progress=progress,
+            )
+        _warn(done.warnings)
+        _warn(
+            f"{h.size} bytes at {h.offset:#x} of {a.dump} cannot be read: zeros are at {h.core_offset:#x} of the core"
+            for h in done.holes
+        )
+        _show(a, saved_data(done), saved_text(done))
     return 0
+
+
+def _warn(sentences: Iterable[str]) -> None:
+    for sentence in sentences:
+        print(f"kvmdump: warning: {printable(sentence)}", file=sys.stderr)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from kvmlib.namelist import Symbol
 from kvmlib.panic import summary
 from kvmlib.ports.base import Machine, Register
 from kvmlib.registers import panic_registers, trap_registers
+from kvmlib.savecore import Saved
 from kvmlib.text import printable
 from kvmlib.translate import Mapping, Step
 
@@ -265,6 +266,25 @@ def symbol_data(s: Symbol) -> dict[str, Any]:
 def symbol_text(s: Symbol, digits: int) -> str:
     """Return a symbol as nm(1) prints it."""
     return f"{s.value:0{digits}x} {s.kind} {printable(s.name)}"
+
+
+def saved_data(done: Saved) -> dict[str, Any]:
+    """Return what was saved, for JSON."""
+    return plain(asdict(done)) | {
+        "warnings": [printable(w) for w in done.warnings],
+        "holes": [h._asdict() for h in done.holes],
+    }
+
+
+def saved_text(done: Saved) -> str:
+    """Return what was saved: a line for each file, and what is known of it."""
+    lines = [f"core    {printable(done.core)}  ({done.bytes} bytes)"]
+    lines += [f"        {done.resumed} of them were there already"] if done.resumed else []
+    lines.append(f"kernel  {printable(done.kernel)}" if done.kernel else f"kernel  {printable(done.kernel_source)}")
+    lines += [f"        {printable(done.kernel_source)}"] if done.kernel else []
+    lines.append(f"info    {printable(done.info)}")
+    lines += [f"sha256  {done.sha256}  (read back and compared)"] if done.sha256 else []
+    return "\n".join(lines)
 
 
 def machine_data(m: Machine) -> dict[str, Any]:

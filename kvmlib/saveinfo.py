@@ -77,7 +77,7 @@ def _text(data: dict[str, Any], facts: Sequence[Fact]) -> str:
         status += f"{'; ' if v['missing'] else ''}{unread} bytes could not be read, zeros stand for them"
     lines = [
         f"Dump header from: {v['source']}, {v['form']} form, at offset {v['header_offset']:#x}",
-        f"{_INDENT}Machine: {v['machine']}, {v['byteorder']}-endian, midmag {v['midmag']:#x}, "
+        f"{_INDENT}Header: {v['machine']}, {v['byteorder']}-endian, midmag {v['midmag']:#x}, "
         f"{v['cpu_bytes']} bytes of CORE_CPU",
         f"{_INDENT}Dump length: {v['memory_size']} bytes",
         f"{_INDENT}Dump status: {status}",
@@ -89,7 +89,7 @@ def _text(data: dict[str, Any], facts: Sequence[Fact]) -> str:
         + (f", {v['file_size']} compressed" if v["file_size"] != v["core_size"] else ""),
         f"{_INDENT}SHA-256: {sha256}",
         f"{_INDENT}Read back and compared: {'yes' if v['sha256'] else 'no'}",
-        f"{_INDENT}Kernel: {v['kernel'] or 'none'}: {v['kernel_source'].removeprefix('none: ')}",
+        f"{_INDENT}Kernel file: {v['kernel'] or 'none'}: {v['kernel_source'].removeprefix('none: ')}",
         f"{_INDENT}Saved: {v['saved']}",
         f"{_INDENT}Bounds: {v['number']}",
         *(f"{_INDENT}Warning: {w}" for w in v["warnings"]),

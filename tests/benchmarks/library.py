@@ -60,14 +60,20 @@ def measure(dump: Path, folder: Path) -> Iterator[tuple[str, float]]:
     yield "kvatop", opened(look_up)
     yield "mappings", opened(list_mappings)
 
-    took = []
-    for _ in range(RUNS):
-        crash = folder / "crash"
-        crash.mkdir()
-        with kvmlib.open(dump, dump_off=DUMP_OFF) as kd:
-            begin = time.perf_counter()
-            # force: this dump has no dumpmag that could say it is fresh.
-            kvmlib.save(kd, crash, force=True)
-            took.append(time.perf_counter() - begin)
-        shutil.rmtree(crash)
-    yield "save", statistics.median(took)
+    saves: dict[str, dict[str, bool]] = {
+        "save": {},
+        "save_no_holes": {"sparse": False},
+        "save_verify": {"verify": True},
+    }
+    for name, options in saves.items():
+        took = []
+        for _ in range(RUNS):
+            crash = folder / "crash"
+            crash.mkdir()
+            with kvmlib.open(dump, dump_off=DUMP_OFF) as kd:
+                begin = time.perf_counter()
+                # force: this dump has no dumpmag that could say it is fresh.
+                kvmlib.save(kd, crash, force=True, **options)
+                took.append(time.perf_counter() - begin)
+            shutil.rmtree(crash)
+        yield name, statistics.median(took)
