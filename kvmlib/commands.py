@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kvmlib.errors import KvmError, ReadOnlyError
 from kvmlib.hexdump import Hexdump
@@ -19,6 +19,9 @@ from kvmlib.kvm import Kvm
 from kvmlib.namelist import Symbol
 from kvmlib.ports import machines
 from kvmlib.text import printable
+
+if TYPE_CHECKING:
+    from kvmlib.panic import Fact
 
 _KINDS = {
     "unmapped": "not mapped",
@@ -245,7 +248,6 @@ def _write_elf(a: argparse.Namespace, kd: Kvm, found: Sequence[Symbol]) -> int:
 
 def save(a: argparse.Namespace) -> int:
     """Save the dump as savecore(8) would."""
-    from kvmlib.panic import summary
     from kvmlib.report import saved_data, saved_text
     from kvmlib.savecore import plan_save, save as save_dump
 
@@ -264,7 +266,7 @@ def save(a: argparse.Namespace) -> int:
                 sparse=a.sparse,
                 verify=a.verify,
                 resume=a.resume,
-                facts=summary(kd).facts,
+                facts=_facts(kd),
                 progress=progress,
             )
         _warn(done.warnings)
@@ -274,6 +276,17 @@ def save(a: argparse.Namespace) -> int:
         )
         _show(a, saved_data(done), saved_text(done))
     return 0
+
+
+def _facts(kd: Kvm) -> tuple[Fact, ...]:
+    """Return what the kernel said, nothing where its memory can't be read."""
+    from kvmlib.panic import summary
+
+    try:
+        return summary(kd).facts
+    except KvmError as e:
+        _warn([f"nothing of what the kernel said will be in info.N: {e}"])
+        return ()
 
 
 def _warn(sentences: Iterable[str]) -> None:

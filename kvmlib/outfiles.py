@@ -167,6 +167,11 @@ class Partial:
             os.close(fd)
             raise
         self._take(where, temp, fd, info)
+        self._hide()
+
+    def _hide(self) -> None:
+        with contextlib.suppress(OSError):  # FAT has no modes to set.
+            os.fchmod(self._fd, _MODE)  # Whatever the umask is.
 
     def _take(self, where: Directory, temp: str, fd: int, info: os.stat_result) -> None:
         self._where = where
@@ -180,8 +185,6 @@ class Partial:
         #: Bytes of zeros that are still to be skipped.
         self._gap = 0
         self._calls = [name for name in ("copy_file_range", "sendfile") if hasattr(os, name)]
-        with contextlib.suppress(OSError):  # FAT has no modes to set.
-            os.fchmod(fd, _MODE)  # Whatever the umask is.
 
     @classmethod
     def adopt(cls, where: Directory, temp: str) -> Partial:
@@ -286,6 +289,8 @@ class Partial:
         if self._gap:  # A file that ends in a hole.
             os.ftruncate(self._fd, self.size)
             self._jump()
+        if self.adopted:
+            self._hide()
         os.fsync(self._fd)
 
     def forget(self) -> None:

@@ -287,18 +287,19 @@ def _begin(
         except KvmError as e:
             problems.append(f"not resumed: {e}")
             continue
+        before, meter.left = meter.left, f"{printable(temp)} is still there"
         try:
             different: int | None = content.size
             if part.size <= content.size:
                 different = _compare(content, part.path, part.size, meter, digest)
             if different is None:
-                meter.left = f"{printable(temp)} is still there"
                 return part, []
             problems.append(f"not resumed: {printable(temp)} differs from the dump at {different:#x}, it is left alone")
         except BaseException:
             part.close()
             raise
         part.close()
+        meter.left = before
         meter.restart()
         if digest is not None:
             digest.restart()

@@ -147,13 +147,20 @@ def memory_size(kd: Kvm) -> Size:
 
 def choose_kernel(kd: Kvm) -> Kernel:
     """Find out what is saved as the kernel: the file in use if it is this dump's, else what its symbols make."""
-    reading_of(kd)
+    reading = reading_of(kd)
     table, path, why_not = kd.symbols, kd.symbols.path, ""
-    fit = cached(kd)
-    if len(table) and not fit.fits:
-        why_not = f"{printable(path or table.source)} is not the kernel of this dump: {'; '.join(fit.reasons)}"
-        found = carve(kd.image, reading_of(kd).memory(kd.image), reading_of(kd).machine)
-        table, path = (found[0].table if found else SymbolTable((), "none")), None
+    try:
+        fit = cached(kd)
+        if len(table) and not fit.fits:
+            why_not = f"{printable(path or table.source)} is not the kernel of this dump: {'; '.join(fit.reasons)}"
+            found = carve(kd.image, reading.memory(kd.image), reading.machine)
+            table, path = (found[0].table if found else SymbolTable((), "none")), None
+        proven = "proven to be" if fit.verdict == "same" else "not proven to be"
+    except KvmError as e:
+        # A medium with bad blocks can't be searched, but saved.
+        proven = f"not proven ({e}) to be"
+        if why_not:
+            table, path = SymbolTable((), "none"), None
     if path is not None:
         try:
             info = os.stat(path)
@@ -161,11 +168,10 @@ def choose_kernel(kd: Kvm) -> Kernel:
             raise KvmError(f"cannot read the kernel file {printable(path)}: {e.strerror}") from e
         if not stat.S_ISREG(info.st_mode) or info.st_size == 0:
             raise KvmError(f"the kernel file {printable(path)} is no regular file any more, or empty")
-        proven = "proven to be" if fit.verdict == "same" else "not proven to be"
         return Kernel(path, None, info.st_size, f"a copy of {printable(path)}, {proven} the kernel of this dump")
     if not len(table):
         return Kernel(None, None, 0, f"none: {why_not or 'no kernel file is known, and the dump holds no symbols'}")
-    m = reading_of(kd).machine
+    m = reading.machine
     data = write_elf(table, elf_machine=m.elf_machine, bits=m.long_bytes * 8, byteorder=m.byteorder)
     made = f"an ELF file made of {len(table)} symbols, found in {printable(table.source)}"
     return Kernel(None, data, len(data), f"{made}; {why_not}" if why_not else made)

@@ -60,20 +60,20 @@ def measure(dump: Path, folder: Path) -> Iterator[tuple[str, float]]:
     yield "kvatop", opened(look_up)
     yield "mappings", opened(list_mappings)
 
-    saves: dict[str, dict[str, bool]] = {
-        "save": {},
-        "save_no_holes": {"sparse": False},
-        "save_verify": {"verify": True},
+    # force: this dump has no dumpmag that could say it is fresh.
+    crash = folder / "crash"
+    saves: dict[str, Callable[[kvmlib.Kvm], object]] = {
+        "save": lambda kd: kvmlib.save(kd, crash, force=True),
+        "save_no_holes": lambda kd: kvmlib.save(kd, crash, force=True, sparse=False),
+        "save_verify": lambda kd: kvmlib.save(kd, crash, force=True, verify=True),
     }
-    for name, options in saves.items():
+    for name, work in saves.items():
         took = []
         for _ in range(RUNS):
-            crash = folder / "crash"
             crash.mkdir()
             with kvmlib.open(dump, dump_off=DUMP_OFF) as kd:
                 begin = time.perf_counter()
-                # force: this dump has no dumpmag that could say it is fresh.
-                kvmlib.save(kd, crash, force=True, **options)
+                work(kd)
                 took.append(time.perf_counter() - begin)
             shutil.rmtree(crash)
         yield name, statistics.median(took)
