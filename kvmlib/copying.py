@@ -9,6 +9,7 @@ import bisect
 import errno
 import gzip
 import hashlib
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -278,6 +279,10 @@ def copy(content: Content, out: Stream, meter: Meter, *, at: int = 0, sparse: bo
     while at < content.size:
         if not sparse and digest is None and isinstance(out, Partial):
             at = _copy_in_kernel(content, out, meter, at)
+        elif sparse and digest is None and isinstance(out, Partial):
+            at = _skip_hole(content, out, meter, at)
+        if at == content.size:
+            break
         # Up to a whole piece of the file: so its blocks lie at the same places in each piece.
         n = content.readinto(at, views[0][: _PIECE - at % _PIECE])
         if digest is not None:
@@ -301,6 +306,26 @@ def _copy_in_kernel(content: Content, out: Partial, meter: Meter, at: int) -> in
         at += n
         meter.add(n)
     return at
+
+
+def _skip_hole(content: Content, out: Partial, meter: Meter, at: int) -> int:
+    """Skip what is a hole in the source too, without reading it; return where it ends."""
+    source, offset = content.descriptor(), content.source_offset(at)
+    if source is None or offset < 0 or not hasattr(os, "SEEK_DATA"):
+        return at
+    try:
+        data = os.lseek(source, offset, os.SEEK_DATA)
+    except OSError as e:
+        if e.errno != errno.ENXIO:
+            return at
+        data = os.fstat(source).st_size  # There is no more data.
+    n = min(data - offset, content.size - at)
+    n -= n % _BLOCK
+    if n <= 0:
+        return at
+    out.skip(n)
+    meter.add(n)
+    return at + n
 
 
 def _write_sparse(out: Partial, buffer: bytearray, view: memoryview, n: int) -> None:
