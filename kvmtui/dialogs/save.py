@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -24,6 +26,8 @@ from kvmtui.widgets.progress import Meter
 Stage = Literal["ask", "look", "confirm", "run", "done"]
 CRASH = "/var/crash"
 _TICK = 0.25
+#: Holes that are named on the screen; all are in info.N.
+_HOLES = 8
 
 
 def default_directory() -> str:
@@ -31,13 +35,46 @@ def default_directory() -> str:
     return CRASH if Path(CRASH).is_dir() and os.access(CRASH, os.W_OK) else str(Path.cwd())
 
 
+@dataclass(frozen=True)
+class Options:
+    """How to save; each has a button and a letter."""
+
+    compress: bool = False
+    verify: bool = True
+    salvage: bool = False
+    resume: bool = False
+
+    #: letter: (which, label).
+    LETTERS: ClassVar[dict[str, tuple[str, str]]] = {
+        "z": ("compress", "Compress"),
+        "v": ("verify", "Verify"),
+        "a": ("salvage", "Salvage"),
+        "r": ("resume", "Resume"),
+    }
+
+    def label(self, letter: str) -> str:
+        name, words = self.LETTERS[letter]
+        return f"{words}: {'yes' if getattr(self, name) else 'no'} ({letter})"
+
+    def toggled(self, letter: str) -> Options:
+        name, _ = self.LETTERS[letter]
+        changed = replace(self, **{name: not getattr(self, name)})
+        # A compressed copy can't be gone on with.
+        if changed.compress and changed.resume:
+            return replace(changed, compress=name == "compress", resume=name == "resume")
+        return changed
+
+
 def plan_text(plan: kvmlib.SavePlan) -> str:
     """Say exactly what would be written."""
     lines = [f"writes  {plan.core}", f"        {size_of(plan.size)} ({plan.size:,} bytes) before any packing"]
     if plan.kernel is not None:
-        lines += [f"writes  {plan.kernel}", f"        a copy of {plan.kernel_from}"]
+        lines += [f"writes  {plan.kernel}", f"        {plan.kernel_source}"]
     else:
-        lines += ["        no kernel file: none is known for this dump"]
+        lines += [f"        no kernel file: {plan.kernel_source.removeprefix('none: ')}"]
+    small = [file for file in plan.files if file not in (plan.core, plan.kernel)]
+    lines += [f"writes  {', '.join(Path(file).name for file in small)}"]
+    lines += [f"needs   {size_of(plan.needed)} at most"]
     free = f"free    {size_of(plan.free)} in {plan.directory}"
     lines += [free + (f", of which {size_of(plan.minfree * 1024)} must stay free (minfree)" if plan.minfree else "")]
     return "\n".join(kvmlib.printable(line) for line in lines)
@@ -52,16 +89,22 @@ class SaveDialog(Dialog[kvmlib.Saved | None]):
         & #save-where > Static { width: 11; }
         & #save-where > Input { width: 1fr; }
         & #save-plan { margin-top: 1; }
+        & #save-options-ar { margin-top: 0; }
     }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [("q", "leave", "Quit")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        ("q", "leave", "Quit"),
+        ("s", "save", "Save"),
+        ("c", "cancel", "Cancel"),
+        *((letter, f"option('{letter}')", label) for letter, (_, label) in Options.LETTERS.items()),
+    ]
 
     class Looked(Message):
         """It is known what would be written, or why nothing can be."""
 
-        def __init__(self, directory: str, compress: bool, plan: kvmlib.SavePlan | None, problem: str) -> None:
+        def __init__(self, asked: tuple[str, Options], plan: kvmlib.SavePlan | None, problem: str) -> None:
             super().__init__()
-            self.asked = (directory, compress)
+            self.asked = asked
             self.plan = plan
             self.problem = problem
 
@@ -79,7 +122,9 @@ class SaveDialog(Dialog[kvmlib.Saved | None]):
         self.kd = kd
         self.stage: Stage = "ask"
         self._directory = directory or default_directory()
-        self._compress = False
+        self._options = Options()
+        #: What was looked for last.
+        self._asked = (self._directory, self._options)
         self._plan: kvmlib.SavePlan | None = None
         self._saved: kvmlib.Saved | None = None
         self._meter = Meter()
@@ -97,10 +142,13 @@ class SaveDialog(Dialog[kvmlib.Saved | None]):
             yield text(id="save-plan")
             yield text(id="save-warnings", classes="dialog-bad")
             yield text(id="save-hint", classes="dialog-faint")
+            for row in ("zv", "ar"):
+                with Horizontal(classes="dialog-buttons save-options", id=f"save-options-{row}"):
+                    for letter in row:
+                        yield button(self._options.label(letter), Options.LETTERS[letter][0])
             with Horizontal(classes="dialog-buttons"):
-                yield button("Save", "save")
-                yield button("Compress: no", "compress")
-                yield button("Cancel", "cancel")
+                yield button("Save (s)", "save")
+                yield button("Cancel (c)", "cancel")
 
     def on_mount(self) -> None:
         self.query_one(Input).focus()
@@ -118,7 +166,8 @@ class SaveDialog(Dialog[kvmlib.Saved | None]):
             "ask": "Enter shows what would be written; nothing is written until you confirm.",
             "look": "looking ...",
             "confirm": "",
-            "run": "Escape cancels, and leaves nothing behind.",
+            "run": "Escape cancels, and leaves all as it was."
+            + (" What is read back is counted too." if self._options.verify else ""),
             "done": "",
         }
         hint = self.query_one("#save-hint", Static)
@@ -126,8 +175,8 @@ class SaveDialog(Dialog[kvmlib.Saved | None]):
         hint.display = bool(hints[stage])
         self.query_one("#save-where").display = stage in ("ask", "look", "confirm")
         self.query_one("#save", Button).display = stage == "confirm"
-        self.query_one("#compress", Button).display = stage in ("ask", "confirm")
-        self.query_one("#cancel", Button).label = "OK" if stage == "done" else "Cancel"
+        self.query(".save-options").set(display=stage in ("ask", "look", "confirm"))
+        self.query_one("#cancel", Button).label = "OK" if stage == "done" else "Cancel (c)"
 
     def _say(self, plan: str, warnings: str = "") -> None:
         self.query_one("#save-plan", Static).update(plan)
@@ -150,19 +199,20 @@ class SaveDialog(Dialog[kvmlib.Saved | None]):
     def _look_now(self) -> None:
         directory = str(Path(self.query_one(Input).value.strip() or ".").expanduser())
         self._enter("look")
-        self._look(directory, self._compress)
+        self._asked = (directory, self._options)
+        self._look(*self._asked)
 
     @work(thread=True, exclusive=True, group="plan", exit_on_error=False)
-    def _look(self, directory: str, compress: bool) -> None:
+    def _look(self, directory: str, options: Options) -> None:
         plan, problem = None, ""
         try:
-            plan = kvmlib.plan_save(self.kd, directory, compress=compress)
+            plan = kvmlib.plan_save(self.kd, directory, compress=options.compress, resume=options.resume)
         except (kvmlib.KvmError, OSError) as e:
             problem = str(e)
-        self.post_message(self.Looked(directory, compress, plan, problem))
+        self.post_message(self.Looked((directory, options), plan, problem))
 
     def on_save_dialog_looked(self, event: Looked) -> None:
-        if self.stage != "look":
+        if self.stage != "look" or event.asked != self._asked:
             return
         self._plan = event.plan
         if event.plan is None:
@@ -174,26 +224,40 @@ class SaveDialog(Dialog[kvmlib.Saved | None]):
         said += [f"warning: {w}" for w in plan.warnings]
         self._say(plan_text(plan), "\n".join(kvmlib.printable(s) for s in said))
         self._enter("confirm")
-        self.query_one("#save", Button).label = "Save anyway" if plan.refusal else "Save"
+        self.query_one("#save", Button).label = "Save anyway (s)" if plan.refusal else "Save (s)"
         self.query_one("#cancel" if said else "#save", Button).focus()
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
+        letters = {name: letter for letter, (name, _) in Options.LETTERS.items()}
         if event.button.id == "cancel":
             self.action_cancel()
-        elif event.button.id == "compress":
-            self._compress = not self._compress
-            event.button.label = f"Compress: {'yes' if self._compress else 'no'}"
-            if self.stage == "confirm":
-                self._look_now()
-        elif self.stage == "confirm" and self._plan is not None:
-            self._meter = Meter()
-            self._enter("run")
-            self.query_one("#cancel", Button).focus()
-            self._timer = self.set_interval(_TICK, self._tick)
-            self._tick()
-            self._save(self._plan, self._compress)
+        elif event.button.id in letters:
+            self.action_option(letters[event.button.id])
+        else:
+            self.action_save()
+
+    def action_option(self, letter: str) -> None:
+        """Change an option, and look again what that would write."""
+        if self.stage not in ("ask", "look", "confirm"):
+            return
+        self._options = self._options.toggled(letter)
+        for each, (name, _) in Options.LETTERS.items():
+            self.query_one(f"#{name}", Button).label = self._options.label(each)
+        if self.stage != "ask":
+            self._look_now()
+
+    def action_save(self) -> None:
+        """Write, if what was shown is still what would be written."""
+        if self.stage != "confirm" or self._plan is None:
+            return
+        self._meter = Meter()
+        self._enter("run")
+        self.query_one("#cancel", Button).focus()
+        self._timer = self.set_interval(_TICK, self._tick)
+        self._tick()
+        self._save(self._plan, self._options)
 
     def _tick(self) -> None:
         assert self._plan is not None
@@ -201,19 +265,23 @@ class SaveDialog(Dialog[kvmlib.Saved | None]):
         self._say(f"{kvmlib.printable(self._plan.core)}\n{self._meter.bar(width)}\n{self._meter.words()}")
 
     @work(thread=True, exclusive=True, group="save", exit_on_error=False)
-    def _save(self, plan: kvmlib.SavePlan, compress: bool) -> None:
+    def _save(self, plan: kvmlib.SavePlan, options: Options) -> None:
         saved, problem, cancelled = None, "", False
+        facts: tuple[kvmlib.Fact, ...] = ()
+        with suppress(kvmlib.KvmError):  # A disk with bad blocks: info.N goes without them.
+            facts = kvmlib.summary(self.kd).facts
         try:
             saved = kvmlib.save(
                 self.kd,
                 plan.directory,
-                compress=compress,
                 force=bool(plan.refusal),
+                facts=facts,
+                **asdict(options),
                 progress=self._meter.tell,
                 should_stop=self._stop.is_set,
             )
-        except kvmlib.Cancelled:
-            cancelled = True
+        except kvmlib.Cancelled as e:
+            problem, cancelled = str(e), True
         except (kvmlib.KvmError, OSError) as e:
             problem = str(e)
         self.post_message(self.Ended(saved, problem, cancelled))
@@ -223,14 +291,11 @@ class SaveDialog(Dialog[kvmlib.Saved | None]):
             self._timer.stop()
         self._saved = event.saved
         if event.cancelled:
-            self._say("Cancelled: nothing was left behind.")
+            self._say(kvmlib.printable(f"Cancelled: {event.problem}."))
         elif event.saved is None:
             self._say("Nothing was saved.", kvmlib.printable(f"{event.problem}."))
         else:
-            self._say(
-                self._saved_text(event.saved),
-                "\n".join(kvmlib.printable(f"warning: {w}") for w in event.saved.warnings),
-            )
+            self._say(self._saved_text(event.saved), self._problems_text(event.saved))
         self._enter("done")
         self.query_one("#cancel", Button).focus()
         if self._quit_after:
@@ -240,7 +305,18 @@ class SaveDialog(Dialog[kvmlib.Saved | None]):
     def _saved_text(saved: kvmlib.Saved) -> str:
         lines = [f"saved   {saved.core}", f"        {size_of(saved.bytes)} ({saved.bytes:,} bytes)"]
         if saved.kernel is not None:
-            lines.append(f"saved   {saved.kernel}")
+            lines += [f"saved   {saved.kernel}", f"        {saved.kernel_source}"]
+        lines.append(f"saved   {saved.info}")
+        if saved.sha256 is not None:
+            lines += ["read back and compared: the same", f"sha256  {saved.sha256}"]
+        return "\n".join(kvmlib.printable(line) for line in lines)
+
+    @staticmethod
+    def _problems_text(saved: kvmlib.Saved) -> str:
+        lines = [f"warning: {w}" for w in saved.warnings]
+        lines += [f"{h.size} bytes at {h.offset:#x} can't be read: zeros stand for them" for h in saved.holes[:_HOLES]]
+        if len(saved.holes) > _HOLES:
+            lines.append(f"... {len(saved.holes) - _HOLES} more holes are listed in {saved.info}")
         return "\n".join(kvmlib.printable(line) for line in lines)
 
     # -- leaving -----------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Saving, invalidating, and leaving: only what was confirmed is done."""
 
 import gzip
+import hashlib
 import re
 import threading
 from collections.abc import Callable
@@ -67,17 +68,20 @@ async def test_saving_says_what_it_will_write_and_writes_that(
         plan = kvmlib.plan_save(kd, target)
         text = said(pilot)
         assert f"writes  {plan.core}\n" in text
-        assert f"writes  {plan.kernel}\n        a copy of {image.with_suffix('.elf')}\n" in text
+        assert f"writes  {plan.kernel}\n        a copy of {image.with_suffix('.elf')}, proven to be" in text
+        assert "writes  info.0, info.0.json, bounds\n" in text
+        assert "Verify: yes (v)" in "\n".join(screen(pilot)) or size[1] < 24
         assert f"({plan.size:,} bytes)" in text
         assert names(target) == set()
         # The sample's panic was years ago, so there is a warning, and doing nothing is focused.
         assert plan.warnings
-        assert focused(pilot) == "Cancel"
+        assert focused(pilot) == "Cancel (c)"
         dialog(pilot).query_one("#save", Button).focus()
         await press(pilot, "enter")
         await settle(pilot)
         assert focused(pilot) == "OK"
         assert "saved" in "\n".join(screen(pilot))
+        assert f"sha256  {hashlib.sha256((target / 'bsd.0.core').read_bytes()).hexdigest()}" in said(pilot)
         await press(pilot, "enter")
         assert top(pilot) is dump_screen(pilot)
     assert digest(image.parent) == before
@@ -102,6 +106,73 @@ async def test_saving_packed(image: Path, tmp_path: Path) -> None:
     with gzip.open(target / "bsd.0.core.gz") as packed, kvmlib.open(target / "bsd.0.core.gz") as kd:
         assert len(packed.read()) == kd.image.size
         assert kd.form == "savecore"
+
+
+def keywords(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What save is asked for; it is done all the same."""
+    asked: list[dict[str, Any]] = []
+    real: Callable[..., kvmlib.Saved] = kvmlib.save
+
+    def save(*args: Any, **kwargs: Any) -> kvmlib.Saved:
+        asked.append(kwargs)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(kvmlib, "save", save)
+    return asked
+
+
+async def test_each_option_has_a_letter(image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "crash"
+    target.mkdir()
+    asked = keywords(monkeypatch)
+    async with running(image) as pilot:
+        await ask_to_save(pilot, target)
+        buttons = [str(b.label) for b in dialog(pilot).query(Button) if b.display]
+        assert buttons == [
+            "Compress: no (z)", "Verify: yes (v)", "Salvage: no (a)", "Resume: no (r)", "Save (s)", "Cancel (c)"
+        ]  # fmt: skip
+        await press(pilot, "v", "a", "r")
+        buttons = [str(b.label) for b in dialog(pilot).query(Button)][:4]
+        assert buttons == ["Compress: no (z)", "Verify: no (v)", "Salvage: yes (a)", "Resume: yes (r)"]
+        await press(pilot, "z")
+        await settle(pilot)
+        assert "bsd.0.core.gz" in said(pilot)
+        assert str(dialog(pilot).query_one("#resume", Button).label) == "Resume: no (r)", "the two don't go together"
+        await press(pilot, "r")
+        await settle(pilot)
+        await press(pilot, "s")
+        await settle(pilot)
+        text = said(pilot)
+        assert "warning: not resumed: no copy was begun" in text
+        assert "sha256" not in text
+        assert f"saved   {target / 'info.0'}" in text
+    wanted = {"compress": False, "verify": False, "salvage": True, "resume": True}
+    assert {k: asked[0][k] for k in wanted} == wanted
+    assert names(target) == {"bsd.0", "bsd.0.core", "info.0", "info.0.json", "bounds"}
+    assert "  Panic: " in (target / "info.0").read_text()
+
+
+async def test_letters_can_be_typed_into_the_name_of_the_directory(image: Path) -> None:
+    async with running(image) as pilot:
+        await press(pilot, "s")
+        where = dialog(pilot).query_one(Input)
+        where.value = ""
+        await write(pilot, "vzarsc")
+        assert where.value == "vzarsc"
+        assert dialog(pilot).stage == "ask"
+
+
+async def test_bad_blocks_are_told(image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def save(*args: Any, **kwargs: Any) -> kvmlib.Saved:
+        holes = tuple(kvmlib.Hole(i << 12, 512, i << 12) for i in range(20))
+        return kvmlib.Saved("core", None, 1, 0, holes=holes, info="info.0")
+
+    monkeypatch.setattr(kvmlib, "save", save)
+    async with running(image) as pilot:
+        await ask_to_save(pilot, tmp_path)
+        await press(pilot, "s")
+        await settle(pilot)
+        assert "512 bytes at 0x7000 can't be read: zeros stand for them\n... 12 more holes are listed in" in said(pilot)
 
 
 async def test_escape_leaves_the_dialog_and_nothing_is_written(image: Path, tmp_path: Path) -> None:
@@ -145,9 +216,9 @@ async def test_a_refusal_is_shown_and_only_overridden_on_purpose(image: Path, tm
     async with running(image) as pilot:
         await ask_to_save(pilot, target)
         assert "refused:" in "\n".join(screen(pilot))
-        assert focused(pilot) == "Cancel"
+        assert focused(pilot) == "Cancel (c)"
         save = dialog(pilot).query_one("#save", Button)
-        assert str(save.label) == "Save anyway"
+        assert str(save.label) == "Save anyway (s)"
         save.focus()
         await press(pilot, "enter")
         await settle(pilot)
@@ -196,7 +267,7 @@ async def test_escape_cancels_and_leaves_nothing_behind(
         await start_saving(pilot, target, slow_save[0])
         assert dialog(pilot).busy
         text = said(pilot)
-        assert re.search(r" of \d\.\d MiB, .*/s, .* left", text), text
+        assert re.search(r" of \d+\.\d MiB, .*/s, .* left", text), text
         assert "%" in text
         assert "Escape cancels" in text
         await pilot.press("escape")
