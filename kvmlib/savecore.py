@@ -129,6 +129,8 @@ def plan_save(kd: Kvm, directory: str | os.PathLike[str], *, compress: bool = Fa
 
 
 def _plan(kd: Kvm, directory: str | os.PathLike[str], compress: bool, resume: bool) -> tuple[SavePlan, Size, Kernel]:
+    if resume and compress:
+        raise KvmError("a compressed copy cannot be resumed: save without compression, and compress afterwards")
     size, name, suffix = memory_size(kd), kernel_name(kd), _suffix(compress)
     with Directory(directory) as where:
         where.check_writable()
@@ -202,8 +204,6 @@ def save(
         KvmError: refused, or it could not be done (disk full, no permission, dump unreadable). Nothing is left behind,
             but for a copy that was there before and was to be gone on with.
     """
-    if resume and compress:
-        raise KvmError("a compressed copy cannot be resumed: save without compression, and compress afterwards")
     plan, size, kernel = _plan(kd, directory, compress, resume)
     if plan.refusal and not force:
         raise KvmError(f"not saved: {plan.refusal}")

@@ -2,6 +2,7 @@
 
 import errno
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -210,6 +211,32 @@ def test_save(sample: kvmlib.Sample, capsys: Capture, tmp_path: Path) -> None:
     plain, packed = save(0), save(1, "-z")
     assert (plain.name, packed.name) == (f"{prefix}.0.core", f"{prefix}.1.core.gz")
     assert gzip.decompress(packed.read_bytes()) == plain.read_bytes()
+
+
+def test_save_says_what_it_did(amd64: kvmlib.Sample, capsys: Capture, tmp_path: Path) -> None:
+    crash = tmp_path / "crash"
+    crash.mkdir()
+    assert main(["save", amd64.image, str(crash), "--verify"]) == 0
+    core = (crash / "bsd.0.core").read_bytes()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        f"core    {crash}/bsd.0.core  ({len(core)} bytes)",
+        f"kernel  {crash}/bsd.0",
+        f"        a copy of {amd64.kernel}, proven to be the kernel of this dump",
+        f"info    {crash}/info.0",
+        f"sha256  {hashlib.sha256(core).hexdigest()}  (read back and compared)",
+    ]
+    assert f"  Panic: {amd64.panic}\n" in (crash / "info.0").read_text()
+    (crash / ".bsd.0.core.0123abcd.partial").write_bytes(core[:5000])
+    assert main(["save", amd64.image, str(crash), "--resume", "--no-sparse"]) == 0
+    out, err = capsys.readouterr()
+    assert "        5000 of them were there already\n" in out
+    assert "not resumed" not in err
+    assert (crash / "bsd.1.core").read_bytes() == core
+    assert (crash / "bsd.1.core").stat().st_blocks > (crash / "bsd.0.core").stat().st_blocks
+    assert main(["save", amd64.image, str(crash), "--resume"]) == 0
+    assert "warning: not resumed: no copy was begun in" in capsys.readouterr().err
+    assert "a compressed copy cannot be resumed" in fails(capsys, "save", amd64.image, crash, "--resume", "-z")
 
 
 def test_save_refuses_what_is_cut_off(amd64: kvmlib.Sample, capsys: Capture, tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ def save(terminal: Terminal) -> None:
     shows(terminal, "Save this dump", "nothing is written until you confirm")
     write(terminal, "crash")
     # The files by name, the room there is, and only then a button that writes.
-    shows(terminal, "writes  crash/bsd.0.core", "writes  crash/bsd.0", "free", "Save      Compress: no     Cancel")
+    shows(terminal, "writes  crash/bsd.0.core", "writes  crash/bsd.0", "free", "Save (s)    Cancel (c)")
     choose(terminal, "Save")
     shows(terminal, "saved   crash/bsd.0.core", "OK")
     terminal.press("escape")
