@@ -249,6 +249,46 @@ def test_zeros_become_holes(
     assert saved == zeros * PAGE // 512
 
 
+@pytest.mark.parametrize("seek", [None, errno.EINVAL])
+@pytest.mark.parametrize("holes", [[(3, 5)], [(10, 16)], [(0, 16)], [(0, 3), (5, 6), (9, 12)]], ids=str)
+def test_holes_of_the_source_are_not_read(
+    holes: list[tuple[int, int]],
+    seek: int | None,
+    dump: Dump,
+    crash: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The last 16 pages of memory, some of which are holes in the file, with nothing behind them."""
+    first = dump.dump_off + 512 + SEGMENTS[0][1]
+    memory = bytearray(dump.memory)
+    with dump.open(tmp_path) as kd, open(kd.path, "r+b") as f:
+        f.truncate(first)
+        f.truncate(first + 16 * PAGE)
+        for page in range(16):
+            at = SEGMENTS[0][1] + page * PAGE
+            if any(start <= page < end for start, end in holes):
+                memory[at : at + PAGE] = bytes(PAGE)
+            else:
+                f.seek(first + page * PAGE)
+                f.write(memory[at : at + PAGE])
+        f.flush()
+        monkeypatch.setattr(copying, "_PIECE", PAGE)
+
+        def lseek(fd: int, offset: int, how: int) -> int:
+            if seek is not None and how == os.SEEK_DATA:
+                raise OSError(seek, os.strerror(seek))
+            return os.lseek(fd, offset, how)
+
+        monkeypatch.setattr(copying, "os", Os(lseek=lseek))
+        done = save(kd, crash, force=True)
+        assert Path(done.core).read_bytes() == dump.saved_header + memory
+        os.truncate(kd.path, first + 8 * PAGE)
+        with pytest.raises(kvmlib.KvmError, match="ended at"):
+            save(kd, crash, force=True)
+        assert names(crash) == ["bounds", "bsd.0", "bsd.0.core"]
+
+
 def test_more_than_4_gib(dump: Dump, crash: Path, tmp_path: Path) -> None:
     """c_size has 32 bits: the low ones are written, as the systems do, and the segments tell when it is read."""
     size = 4 << 30

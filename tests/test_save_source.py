@@ -146,6 +146,23 @@ def test_an_error_that_is_no_bad_block_is_no_hole(
     assert not list(crash.iterdir())
 
 
+def test_a_hole_stays_one_although_the_block_can_be_read_later(
+    dump: Dump, kd: kvmlib.Kvm, crash: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Healing(Disk):
+        def preadv(self, fd: int, views: Sequence[memoryview], offset: int) -> int:
+            if ".partial" in str(Path(f"/proc/self/fd/{fd}").readlink()):
+                self.left.clear()  # It is being compared.
+            return super().preadv(fd, views, offset)
+
+    plug_in(monkeypatch, disk := Healing([40, 50, 51, 90]))
+    monkeypatch.setattr(copying, "_PIECE", 8192)
+    done = save(kd, crash, force=True, salvage=True, verify=True)
+    assert not disk.left
+    assert Path(done.core).read_bytes() == expected(dump, [40, 50, 51, 90])
+    assert len(done.holes) == 3
+
+
 def test_cancel_among_bad_blocks(kd: kvmlib.Kvm, crash: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plug_in(monkeypatch, disk := Disk(range(5, 181)))
     with pytest.raises(kvmlib.Cancelled, match="nothing was left"):

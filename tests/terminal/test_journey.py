@@ -112,7 +112,7 @@ def test_the_main_journey(tmp_path: Path, sample: kvmlib.Sample) -> None:
         assert image.read_bytes() == begun, "looking changes nothing"
         save(terminal)
         assert image.read_bytes() == begun, "saving does not change what is saved"
-        assert sorted(path.name for path in crash.iterdir()) == ["bounds", "bsd.0", "bsd.0.core"]
+        assert sorted(p.name for p in crash.iterdir()) == ["bounds", "bsd.0", "bsd.0.core", "info.0", "info.0.json"]
         invalidate(terminal, image, mag)
         # Back at the Summary, which knows.
         terminal.press("1")
