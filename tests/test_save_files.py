@@ -249,6 +249,18 @@ def test_zeros_become_holes(
     assert saved == zeros * PAGE // 512
 
 
+def test_a_file_that_ends_in_a_hole(crash: Path) -> None:
+    with outfiles.Directory(crash) as where, outfiles.Partial(where, "x") as part:
+        part.write(b"x")
+        part.skip(PAGE)
+        part.sync()
+        assert Path(part.path).read_bytes() == b"x" + bytes(PAGE)
+        part.write(b"y")
+        part.sync()
+        assert Path(part.path).read_bytes() == b"x" + bytes(PAGE) + b"y"
+    assert not list(crash.iterdir())
+
+
 @pytest.mark.parametrize("seek", [None, errno.EINVAL])
 @pytest.mark.parametrize("holes", [[(3, 5)], [(10, 16)], [(0, 16)], [(0, 3), (5, 6), (9, 12)]], ids=str)
 def test_holes_of_the_source_are_not_read(
@@ -283,7 +295,8 @@ def test_holes_of_the_source_are_not_read(
         monkeypatch.setattr(copying, "os", Os(lseek=lseek))
         done = save(kd, crash, force=True)
         assert Path(done.core).read_bytes() == dump.saved_header + memory
-        os.truncate(kd.path, first + 8 * PAGE)
+        # It shrinks to where a piece begins: what lies behind the end is no hole.
+        os.truncate(kd.path, dump.dump_off + 512 + 14 * PAGE - len(dump.saved_header))
         with pytest.raises(kvmlib.KvmError, match="ended at"):
             save(kd, crash, force=True)
         assert names(crash) == ["bounds", "bsd.0", "bsd.0.core"]
