@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from kvmlib.candidates import (
         Candidate as Candidate,
     )
-    from kvmlib.copying import (
-        Hole as Hole,
-    )
     from kvmlib.disks import (
         Partition as Partition,
         partitions as partitions,
@@ -114,6 +111,9 @@ if TYPE_CHECKING:
         plan_save as plan_save,
         save as save,
     )
+    from kvmlib.savesource import (
+        Hole as Hole,
+    )
     from kvmlib.search import (
         find as find,
         open as open,
@@ -135,7 +135,6 @@ _HOME = {
     ),
     "backtrace": "Frame Stack stack",
     "candidates": "Candidate",
-    "copying": "Hole",
     "disks": "Partition partitions",
     "dumpstate": "Damage State damage_map",
     "elfwriter": "ElfSection parse_symbols write_elf",
@@ -155,6 +154,7 @@ _HOME = {
     "report": "report_text",
     "sample": "Sample SampleFrame make_sample sample_names",
     "savecore": "SavePlan Saved plan_save save",
+    "savesource": "Hole",
     "search": "find open",
     "text": "decode printable",
     "translate": "Mapping Step",

@@ -14,9 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kvmlib.copying import Content, Digest, Hole, Meter, Progress, ShouldStop, Stream, copy, difference
+from kvmlib.copying import Digest, Packed, Readable, Stream, Written, copy, difference
 from kvmlib.errors import KvmError
-from kvmlib.image import Image, MappedFile, open_image
 from kvmlib.outfiles import Directory, Partial, sentence
 from kvmlib.publish import publish
 from kvmlib.saveinfo import header_facts, info_files, info_name
@@ -37,6 +36,7 @@ from kvmlib.saveplan import (
     unfinished,
     unreasonable_time,
 )
+from kvmlib.savesource import Content, Hole, Meter, Progress, ShouldStop
 from kvmlib.text import printable
 
 if TYPE_CHECKING:
@@ -223,9 +223,12 @@ def save(
             if kernel.size:
                 with open_kernel_file(kernel) as file:
                     image = kd.image if file is None else file
-                    kernel_content = Content(kernel.data or b"", image, 0, file.size if file else 0, False, meter)
+                    kernel_content = Content(kernel.data or b"", image, 0, file.size if file else 0, salvage, meter)
                     part = cleanup.enter_context(Partial(where, kernel_copy_name(name, plan.number, suffix)))
                     _write(kernel_content, part, compress, False, verify, None, meter)
+                    if kernel_content.holes:
+                        lost = sum(hole.size for hole in kernel_content.holes)
+                        warnings.append(f"{lost} bytes of the kernel file can't be read: zeros stand for them")
                 files.insert(0, (part, suffix))
             meter.finish()
             told: dict[str, Any] = {
@@ -330,15 +333,15 @@ def _compare(
     content: Content, path: str, size: int, meter: Meter, digest: Digest | None = None, *, packed: bool = False
 ) -> int | None:
     """Return where the file at `path` differs from the first `size` bytes of `content`, None if nowhere."""
-    written: Image
-    if packed:
-        written = open_image(path)
-    else:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        written = MappedFile(path, fd, os.fstat(fd).st_size, False)
-    with contextlib.closing(written):
-        different = difference(content, written, size, meter, digest)
-        return size if different is None and written.size != size else different
+    with contextlib.ExitStack() as cleanup:
+        written: Readable
+        if packed:
+            written = cleanup.enter_context(_unpacked(path))
+        else:
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            written = Written(fd)
+            cleanup.callback(os.close, fd)
+        return difference(content, written, size, meter, digest)
 
 
 def _suffix(compress: bool) -> str:
@@ -353,3 +356,10 @@ def _stream(part: Partial, compress: bool) -> Iterator[Stream]:
     # No name and no time in it: the same dump gives the same bytes.
     with gzip.GzipFile("", "wb", _GZIP_LEVEL, part, 0) as packed:
         yield packed
+
+
+@contextlib.contextmanager
+def _unpacked(path: str) -> Iterator[Packed]:
+    """Read what was written to `_stream`."""
+    with gzip.open(path, "rb") as stream:
+        yield Packed(stream, printable(path))

@@ -149,18 +149,41 @@ def test_an_error_that_is_no_bad_block_is_no_hole(
 def test_a_hole_stays_one_although_the_block_can_be_read_later(
     dump: Dump, kd: kvmlib.Kvm, crash: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Healing(Disk):
-        def preadv(self, fd: int, views: Sequence[memoryview], offset: int) -> int:
-            if ".partial" in str(Path(f"/proc/self/fd/{fd}").readlink()):
-                self.left.clear()  # It is being compared.
-            return super().preadv(fd, views, offset)
+    plug_in(monkeypatch, disk := Disk([40, 50, 51, 90]))
 
-    plug_in(monkeypatch, disk := Healing([40, 50, 51, 90]))
+    def compared(*args: Any) -> int:
+        disk.left.clear()
+        return os.preadv(*args)
+
+    monkeypatch.setattr(copying, "os", Os(preadv=compared))
     monkeypatch.setattr(copying, "_PIECE", 8192)
     done = save(kd, crash, force=True, salvage=True, verify=True)
     assert not disk.left
     assert Path(done.core).read_bytes() == expected(dump, [40, 50, 51, 90])
     assert len(done.holes) == 3
+
+
+def test_a_kernel_file_with_a_bad_block(
+    dump: Dump, kd: kvmlib.Kvm, crash: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def preadv(fd: int, views: Sequence[memoryview], offset: int) -> int:
+        first, last = offset // SECTOR, (offset + len(views[0]) - 1) // SECTOR
+        if Path(f"/proc/self/fd/{fd}").readlink().name == "kernel" and first <= 3 <= last:
+            raise OSError(errno.EIO, "Input/output error")
+        return os.preadv(fd, views, offset)
+
+    def no_copy(*args: Any) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("kvmlib.outfiles.os", Os(copy_file_range=no_copy, sendfile=no_copy))
+    monkeypatch.setattr(image, "os", Os(preadv=preadv))
+    with pytest.raises(kvmlib.KvmError, match=r"kernel at 0x600: .*--salvage"):
+        save(kd, crash)
+    assert not list(crash.iterdir())
+    done = save(kd, crash, salvage=True)
+    assert done.warnings == ("512 bytes of the kernel file can't be read: zeros stand for them",)
+    assert done.holes == ()
+    assert Path(done.kernel or "").read_bytes() == dump.kernel[:0x600] + bytes(512) + dump.kernel[0x800:]
 
 
 def test_cancel_among_bad_blocks(kd: kvmlib.Kvm, crash: Path, monkeypatch: pytest.MonkeyPatch) -> None:

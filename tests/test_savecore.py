@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import kvmlib
-from kvmlib import copying, outfiles, savecore
+from kvmlib import copying, outfiles, savecore, savesource
 from kvmlib.savecore import plan_save, save
 from tests.conftest import ROOT
 from tests.dumps import KERNEL_PAGES, MACHINES, PAGE, Dump, make_dump
@@ -505,7 +505,7 @@ def test_progress_is_rare_and_complete(
 
         time = staticmethod(time.time)
 
-    monkeypatch.setattr(copying, "time", Clock)
+    monkeypatch.setattr(savesource, "time", Clock)
     seen: list[tuple[int, int]] = []
     save(kd, crash, progress=lambda done, total: seen.append((done, total)))
     total = len(dump.saved) + len(dump.kernel)
