@@ -18,7 +18,7 @@ from kvmlib.savesource import Content, Meter
 Stream = Partial | gzip.GzipFile
 
 #: Bytes that are copied in one go, whole blocks: they stay in the processor's cache between reading and writing.
-_PIECE = 1 << 18
+_PIECE = 1 << 19
 #: The same where the kernel copies.
 _KERNEL_PIECE = 1 << 23
 #: Holes in a file are made of whole blocks.
@@ -133,11 +133,12 @@ def copy(content: Content, out: Stream, meter: Meter, *, at: int = 0, sparse: bo
     # Two, as one is being hashed still while the other is read into.
     buffers = [bytearray(min(_PIECE, content.size)) for _ in range(1 if digest is None else 2)]
     views = [memoryview(buffer) for buffer in buffers]
+    data_end = 0  # Up to here the source has no hole.
     while at < content.size:
         if not sparse and digest is None and isinstance(out, Partial):
             at = _copy_in_kernel(content, out, meter, at)
-        elif sparse and digest is None and isinstance(out, Partial):
-            at = _skip_hole(content, out, meter, at)
+        elif sparse and digest is None and isinstance(out, Partial) and at >= data_end:
+            at, data_end = _skip_hole(content, out, meter, at)
         if at == content.size:
             break
         # Up to a whole piece of the file: so its blocks lie at the same places in each piece.
@@ -165,24 +166,26 @@ def _copy_in_kernel(content: Content, out: Partial, meter: Meter, at: int) -> in
     return at
 
 
-def _skip_hole(content: Content, out: Partial, meter: Meter, at: int) -> int:
-    """Skip what is a hole in the source too, without reading it; return where it ends."""
+def _skip_hole(content: Content, out: Partial, meter: Meter, at: int) -> tuple[int, int]:
+    """Skip what is a hole in the source too, without reading it; return where it ends, and where to look again."""
     source, offset = content.descriptor(), content.source_offset(at)
     if source is None or offset < 0 or not hasattr(os, "SEEK_DATA"):
-        return at
+        return at, at
     try:
         data = os.lseek(source, offset, os.SEEK_DATA)
+        data_end = at + os.lseek(source, data, os.SEEK_HOLE) - offset
     except OSError as e:
         if e.errno != errno.ENXIO:
-            return at
+            return at, content.size  # It can't tell.
         data = os.fstat(source).st_size  # There is no more data.
+        data_end = content.size
     n = min(data - offset, content.size - at)
     n -= n % _BLOCK
-    if n <= 0:
-        return at
-    out.skip(n)
-    meter.add(n)
-    return at + n
+    if n > 0:
+        out.skip(n)
+        meter.add(n)
+        at += n
+    return at, data_end
 
 
 def _write_sparse(out: Partial, buffer: bytearray, view: memoryview, n: int) -> None:
