@@ -49,6 +49,11 @@ if TYPE_CHECKING:
         header_bytes as header_bytes,
         header_fields as header_fields,
     )
+    from kvmlib.inval import (
+        Obstacle as Obstacle,
+        check_invalidation as check_invalidation,
+        invalidate as invalidate,
+    )
     from kvmlib.kcore import (
         KcoreHdr as KcoreHdr,
         MidMag as MidMag,
@@ -126,6 +131,9 @@ if TYPE_CHECKING:
         Mapping as Mapping,
         Step as Step,
     )
+    from kvmlib.undo import (
+        record_in as record_in,
+    )
 
 __version__ = "0.1.0"
 
@@ -140,6 +148,7 @@ _HOME = {
     "elfwriter": "ElfSection parse_symbols write_elf",
     "facts": "Fact",
     "fields": "Field header_bytes header_fields",
+    "inval": "Obstacle check_invalidation invalidate",
     "kcore": "KcoreHdr MidMag RamSeg",
     "kvm": "DumpMag Invalidation Kvm",
     "ports": "machine machines",
@@ -158,6 +167,7 @@ _HOME = {
     "search": "find open",
     "text": "decode printable",
     "translate": "Mapping Step",
+    "undo": "record_in",
 }
 _MODULE_OF = {name: f"kvmlib.{module}" for module, names in _HOME.items() for name in names.split()}
 __all__ = ["__version__", *sorted(_MODULE_OF)]

@@ -85,6 +85,10 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument("--resume", action="store_true", help="go on with the copy that a killed save left")
     c = command("inval", "clear dumpmag, so that savecore(8) does not save the dump again")
     c.add_argument("--yes", action="store_true", help="do not ask")
+    c.add_argument(
+        "--saved", metavar="CORE", help="the saved core, which is compared with the dump byte for byte first"
+    )
+    c.add_argument("-f", "--force", action="store_true", help="clear dumpmag although it is not proven to be saved")
     c.add_argument("--record", metavar="FILE", help="where the undo record goes; without it, beside you as NAME.undo")
     c.add_argument("--undo", metavar="FILE", help="put back what the undo record FILE says")
     c = command("sample", "make a sample dump and its kernel", dump=False)

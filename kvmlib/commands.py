@@ -13,15 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kvmlib.errors import KvmError, ReadOnlyError
+from kvmlib.errors import KvmError
 from kvmlib.hexdump import Hexdump
-from kvmlib.kvm import Kvm
+from kvmlib.kvm import Invalidation, Kvm
 from kvmlib.namelist import Symbol
 from kvmlib.ports import machines
 from kvmlib.text import printable
 
 if TYPE_CHECKING:
-    from kvmlib.panic import Fact
+    from kvmlib.facts import Fact
+    from kvmlib.inval import Obstacle
 
 _KINDS = {
     "unmapped": "not mapped",
@@ -321,38 +322,37 @@ def _progress() -> Iterator[Callable[[int, int], None] | None]:
 
 def inval(a: argparse.Namespace) -> int:
     """Clear dumpmag, after asking; or put it back."""
-    from kvmlib.undo import undo, write_record
+    from kvmlib.inval import check_invalidation, invalidate
+    from kvmlib.undo import record_in, undo
 
     if a.undo is not None:
-        done = undo(a.undo, a.dump)
-        _show_inval(a, done.offset, done.before, done.after, None)
+        _show_inval(a, undo(a.undo, a.dump), None, ())
         return 0
     with _open(a) as kd:
-        mag = kd.dumpmag()
+        mag = kd.dumpmag_to_clear()
+        with _progress() as progress:
+            found = check_invalidation(kd, a.saved, progress=progress)
+        if not all(o.forcible and a.force for o in found):
+            raise KvmError(_refusal(a, found))
         place = (
             f"{printable(kd.path)}: dumpmag, {len(mag.data)} bytes at file offset {mag.offset:#x}: "
             f"{mag.data.hex()} now, {bytes(len(mag.data)).hex()} after"
         )
-        assert kd.reading is not None
-        offset = None if kd.form == "savecore" else kd.reading.headers.offset
-        symbols_, machine = kd.symbols, kd.machine
-        if mag.state == "fresh" and not a.yes and not _confirmed(place):
+        if not a.yes and not _confirmed("\n".join([*(printable(f"although {o.text}") for o in found), place])):
             raise KvmError("nothing was written")
-        with Kvm(kd.path, system=symbols_, machine=machine, write=True) as writer:
-            if offset is not None:
-                writer.dump_mkheader(offset)
-            record = None
-            if mag.state == "fresh":
-                record = write_record(writer, mag, a.record or _record_name(kd.path))
-            try:
-                done = writer.dump_inval()
-            except ReadOnlyError:
-                # After any other failure the bytes may have changed, and the record is what tells them.
-                if record is not None:
-                    Path(record).unlink(missing_ok=True)
-                raise
-    _show_inval(a, done.offset, done.before, done.after, record)
+        record = a.record or record_in(".", kd.path)
+        done = invalidate(kd, mag, record)
+    _show_inval(a, done, record, found)
     return 0
+
+
+def _refusal(a: argparse.Namespace, found: Sequence[Obstacle]) -> str:
+    hints = []
+    if a.saved is None and any(o.kind == "unsaved" for o in found):
+        hints.append("--saved CORE compares a saved core with it")
+    if all(o.forcible for o in found):
+        hints.append("-f clears dumpmag all the same")
+    return "; ".join(["not invalidated: " + "; ".join(o.text for o in found), *hints])
 
 
 def _confirmed(place: str) -> bool:
@@ -363,19 +363,14 @@ def _confirmed(place: str) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _record_name(dump: str) -> str:
-    """Return a free name in the current directory."""
-    stem = f"{Path(dump).name}.undo"
-    return next(name for i in range(10000) if not Path(name := f"{stem}{f'.{i}' if i else ''}").exists())
-
-
-def _show_inval(a: argparse.Namespace, offset: int, before: bytes, after: bytes, record: str | None) -> None:
-    text = f"file    {printable(a.dump)}\noffset  {offset:#x}\nbefore  {before.hex()}\nafter   {after.hex()}"
-    shown = None if record is None else printable(record)
+def _show_inval(a: argparse.Namespace, done: Invalidation, record: str | None, forced: Sequence[Obstacle]) -> None:
+    before, after, shown = done.before.hex(), done.after.hex(), None if record is None else printable(record)
+    text = f"file    {printable(a.dump)}\noffset  {done.offset:#x}\nbefore  {before}\nafter   {after}"
+    text += "".join(f"\nforced  {printable(o.text)}" for o in forced)
     if shown:
         text += f"\nundo    kvmdump inval {shlex.quote(printable(a.dump))} --undo {shlex.quote(shown)}"
-    data = {"file": printable(a.dump), "offset": offset, "before": before.hex(), "after": after.hex(), "record": shown}
-    _show(a, data, text)
+    data = {"file": printable(a.dump), "offset": done.offset, "before": before, "after": after, "record": shown}
+    _show(a, data | {"forced": [printable(o.text) for o in forced]}, text)
 
 
 def sample(a: argparse.Namespace) -> int:

@@ -12,11 +12,12 @@ import mmap
 import os
 import re
 import stat
+import sys
 import tempfile
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO
 
 from kvmlib.errors import FormatError, KvmError, ReadOnlyError
@@ -31,6 +32,11 @@ _PIECE = 256 << 10
 _RARE = 64
 #: Never wait for a pipe's other end, never take a terminal over.
 _OPEN_FLAGS = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+#: On Linux this makes the kernel refuse to open a disk that is mounted, swapped to, or held by what lies over it, and
+#: keeps it from becoming so meanwhile (open(2)). POSIX leaves open what it means without O_CREAT.
+_WRITE_FLAGS = os.O_RDWR | (os.O_EXCL if sys.platform == "linux" else 0)
+#: What O_DIRECT wants to be asked in, in bytes: no sector is larger.
+_DIRECT_BLOCK = 4096
 _OTHER_COMPRESSIONS = {
     b"\x1f\x9d": "compress(1)",
     b"\xfd7zXZ": "xz(1)",
@@ -47,9 +53,11 @@ class Image:
         size: bytes it held when it was opened.
         kind: ``"file"``, ``"device"`` or ``"gzip"``.
         writable: whether `write` can work.
+        sector: bytes that are read and written in one piece.
     """
 
     kind = "file"
+    sector = 1
 
     def __init__(self, path: str, fd: int, size: int, writable: bool) -> None:
         """Take over the open descriptor `fd`."""
@@ -93,17 +101,67 @@ class Image:
         """Return a descriptor at whose offsets the bytes lie, to be read as one likes; None where there is none."""
         return None
 
-    def write(self, offset: int, data: bytes) -> None:
-        """Overwrite the bytes at `offset` and have them reach the disk."""
+    def write(self, offset: int, data: bytes, expected: Sequence[bytes] = ()) -> None:
+        """Overwrite the bytes at `offset`, have them reach the disk, and read them back from there.
+
+        Args:
+            offset: where, in bytes.
+            data: what shall be there.
+            expected: where it is given, one of these, as long as `data`, must be there now: on the disk itself,
+                whatever was read before. The first is what the sentence names.
+
+        Raises:
+            ReadOnlyError: it can't be written.
+            KvmError: something else is there; the disk fails; what is read back isn't `data`.
+        """
         self.check_writable()
+        n, at = len(data), f"at {offset:#x} of {printable(self.path)}"
+        doing = "read"
         try:
+            if expected and (now := self._on_disk(offset, n)) not in expected:
+                raise KvmError(f"{at} {expected[0].hex()} was expected, {now.hex()} is there; nothing was written")
+            doing = "write"
             self._write(offset, data)
             with _ignoring(errno.EINVAL, errno.ENOTSUP):  # A raw device has nothing to flush, and some say so.
                 os.fsync(self._fd)
+            doing = "read back"
+            now = self._on_disk(offset, n)
         except OSError as e:
-            raise KvmError(
-                f"cannot write {len(data)} bytes at {offset:#x} of {printable(self.path)}: {e.strerror}"
-            ) from e
+            raise KvmError(f"cannot {doing} {n} bytes {at}: {e.strerror}") from e
+        if now != data:
+            raise KvmError(f"{data.hex()} was written {at}, but {now.hex()} is there now")
+
+    def _on_disk(self, offset: int, n: int) -> bytes:
+        """Return `n` bytes at `offset` as the disk has them, past the system's cache where it lets us; none if cut."""
+        if offset + n > self.size:
+            return b""
+        first = offset - offset % _DIRECT_BLOCK
+        view = _aligned(-(-(offset + n - first) // _DIRECT_BLOCK) * _DIRECT_BLOCK)
+        if self._read_direct(first, view) < offset + n - first:
+            if hasattr(os, "posix_fadvise"):
+                with contextlib.suppress(OSError):
+                    os.posix_fadvise(self._fd, first, len(view), os.POSIX_FADV_DONTNEED)
+            first = offset - offset % self.sector
+            view = view[: -(-(offset + n - first) // self.sector) * self.sector]
+            if os.preadv(self._fd, [view], first) < offset + n - first:
+                return b""
+        return bytes(view[offset - first : offset - first + n])
+
+    def _read_direct(self, first: int, view: memoryview) -> int:
+        """Fill `view` from `first` on through a descriptor that knows no cache; returns the bytes, 0 where none can."""
+        try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_DIRECT | _OPEN_FLAGS)
+        except (OSError, AttributeError):
+            return 0
+        try:
+            # The name may be another file's by now.
+            return os.preadv(fd, [view], first) if os.path.samestat(os.fstat(fd), os.fstat(self._fd)) else 0
+        except OSError as e:
+            if e.errno in (errno.EINVAL, errno.ENOTSUP):  # Other rules than ours, or none.
+                return 0
+            raise
+        finally:
+            os.close(fd)
 
     def _write(self, offset: int, data: bytes) -> None:
         done = 0
@@ -363,9 +421,14 @@ def open_image(path: str | os.PathLike[str], write: bool = False) -> Image:
     name = os.fsdecode(path)
     shown = printable(name)
     try:
-        fd = os.open(name, (os.O_RDWR if write else os.O_RDONLY) | _OPEN_FLAGS)
+        fd = os.open(name, (_WRITE_FLAGS if write else os.O_RDONLY) | _OPEN_FLAGS)
     except (OSError, ValueError) as e:
         reason = e.strerror if isinstance(e, OSError) else str(e)
+        if write and isinstance(e, OSError) and e.errno == errno.EBUSY:
+            raise KvmError(
+                f"cannot open {shown} for writing: it is in use ({reason}), so it is mounted, swapped to, or held by "
+                "what lies over it"
+            ) from e
         if write and isinstance(e, OSError) and e.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             raise ReadOnlyError(f"cannot open {shown} for writing: {reason}") from e
         raise KvmError(f"cannot open {shown}: {reason}") from e

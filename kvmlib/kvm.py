@@ -232,9 +232,23 @@ class Kvm:
             ReadOnlyError: the dump wasn't opened with ``write=True``, or can't be written.
             SymbolError: the address of dumpmag isn't known.
             TranslationError, NotInDumpError, TruncatedError: dumpmag isn't in the dump.
-            KvmError: it holds no dumpmag value now (it was cleared before, or this isn't the right kernel file).
+            KvmError: it holds no dumpmag value now (it was cleared before, or this isn't the right kernel file); the
+                disk fails, or has something else there afterwards.
         """
         self.image.check_writable()
+        mag = self.dumpmag_to_clear()
+        after = bytes(len(mag.data))
+        self.image.write(mag.offset, after, (mag.data,))
+        self._translator = None
+        return Invalidation(mag.offset, mag.data, after)
+
+    @_remembers
+    def dumpmag_to_clear(self) -> DumpMag:
+        """Look at the kernel's ``dumpmag``, and see to it that `dump_inval` would clear it; nothing is changed.
+
+        Raises:
+            SymbolError, TranslationError, NotInDumpError, TruncatedError, KvmError: as in `dump_inval`.
+        """
         mag = self.dumpmag()
         if mag.state != "fresh":
             expected = " or ".join(f"{v:#x}" for v in self._machine.dumpmag)
@@ -243,10 +257,7 @@ class Kvm:
                 f"dumpmag at file offset {mag.offset:#x} holds {mag.value:#x}, {expected} was expected: {was}; "
                 "nothing was written"
             )
-        after = bytes(len(mag.data))
-        self.image.write(mag.offset, after)
-        self._translator = None
-        return Invalidation(mag.offset, mag.data, after)
+        return mag
 
     @_remembers
     def dumpmag(self) -> DumpMag:

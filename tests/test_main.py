@@ -283,7 +283,7 @@ def test_readme_has_the_table_of_machines(capsys: Capture) -> None:
 
 def test_inval_and_back(sample: kvmlib.Sample, capsys: Capture, tmp_path: Path) -> None:
     before = Path(sample.image).read_bytes()
-    found = run_json(capsys, "inval", sample.image, "--yes")
+    found = run_json(capsys, "inval", sample.image, "--yes", "-f")
     n = len(found["before"]) // 2
     after = Path(sample.image).read_bytes()
     assert after == before[: found["offset"]] + bytes(n) + before[found["offset"] + n :]
@@ -291,7 +291,7 @@ def test_inval_and_back(sample: kvmlib.Sample, capsys: Capture, tmp_path: Path) 
     assert bytes.fromhex(found["after"]) == bytes(n)
     record = tmp_path / "cwd" / found["record"]
     assert record.is_file()
-    assert "it was cleared before; nothing was written" in fails(capsys, "inval", sample.image, "--yes")
+    assert "it was cleared before; nothing was written" in fails(capsys, "inval", sample.image, "--yes", "-f")
     back = run_json(capsys, "inval", sample.image, "--undo", record)
     assert (back["before"], back["after"], back["record"]) == (found["after"], found["before"], None)
     assert Path(sample.image).read_bytes() == before
@@ -300,7 +300,8 @@ def test_inval_and_back(sample: kvmlib.Sample, capsys: Capture, tmp_path: Path) 
 
 
 def test_inval_tells_how_to_take_it_back(amd64: kvmlib.Sample, capsys: Capture, tmp_path: Path) -> None:
-    text = run(capsys, "inval", amd64.image, "--yes", "--record", tmp_path / "record")
+    text = run(capsys, "inval", amd64.image, "--yes", "-f", "--record", tmp_path / "record")
+    assert "\nforced  nothing shows that this dump was saved" in text
     assert text.splitlines()[-1].endswith(f"--undo {tmp_path / 'record'}")
     assert "0101ca8f00000000" in text
 
@@ -308,7 +309,7 @@ def test_inval_tells_how_to_take_it_back(amd64: kvmlib.Sample, capsys: Capture, 
 def test_inval_asks_and_nobody_answers(amd64: kvmlib.Sample, tmp_path: Path) -> None:
     before = Path(amd64.image).read_bytes()
     for answer in (b"", b"y\n"):
-        done = kvmdump("inval", amd64.image, input=answer, stdin=None)
+        done = kvmdump("inval", amd64.image, "-f", input=answer, stdin=None)
         assert (done.returncode, done.stdout) == (1, b"")
         assert done.stderr.endswith(b"say --yes to do it without being asked, nothing was written\n")
         assert b"0101ca8f00000000 now, 0000000000000000 after" in done.stderr
@@ -327,7 +328,7 @@ def test_inval_asks_and_the_answer_is_no(
 ) -> None:
     before = Path(amd64.image).read_bytes()
     monkeypatch.setattr(sys, "stdin", Terminal(answer))
-    assert main(["inval", amd64.image]) == 1
+    assert main(["inval", amd64.image, "-f"]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.endswith("kvmdump: nothing was written\n")
@@ -338,7 +339,7 @@ def test_inval_asks_and_the_answer_is_yes(
     amd64: kvmlib.Sample, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
-    assert main(["inval", amd64.image, "--json"]) == 0
+    assert main(["inval", amd64.image, "-f", "--json"]) == 0
     captured = capsys.readouterr()
     found = json.loads(captured.out)
     question = captured.err
@@ -350,15 +351,15 @@ def test_inval_asks_and_the_answer_is_yes(
 def test_inval_without_a_record_does_nothing(amd64: kvmlib.Sample, capsys: Capture, tmp_path: Path) -> None:
     before = Path(amd64.image).read_bytes()
     (tmp_path / "record").write_text("precious")
-    assert "File exists" in fails(capsys, "inval", amd64.image, "--yes", "--record", tmp_path / "record")
+    assert "File exists" in fails(capsys, "inval", amd64.image, "--yes", "-f", "--record", tmp_path / "record")
     assert (tmp_path / "record").read_text() == "precious"
     assert Path(amd64.image).read_bytes() == before
 
 
 def test_records_get_names_of_their_own(amd64: kvmlib.Sample, capsys: Capture) -> None:
-    first = run_json(capsys, "inval", amd64.image, "--yes")["record"]
+    first = run_json(capsys, "inval", amd64.image, "--yes", "-f")["record"]
     run(capsys, "inval", amd64.image, "--undo", first)
-    second = run_json(capsys, "inval", amd64.image, "--yes")["record"]
+    second = run_json(capsys, "inval", amd64.image, "--yes", "-f")["record"]
     assert first != second
     assert sorted(p.name for p in Path.cwd().iterdir()) == sorted([first, second])
 
@@ -368,9 +369,57 @@ def test_inval_of_a_saved_core(amd64: kvmlib.Sample, capsys: Capture, tmp_path: 
         core = Path(kvmlib.save(kd, tmp_path, force=True).core)
     core.chmod(0o600)
     before = core.read_bytes()
-    found = run_json(capsys, "inval", core, "--yes")
+    found = run_json(capsys, "inval", core, "--yes", "-f")
     assert before[found["offset"] :][:8].hex() == found["before"] == "0101ca8f00000000"
     assert core.read_bytes()[found["offset"] :][:8] == bytes(8)
+
+
+def saved_in(folder: Path, sample: kvmlib.Sample, *, compress: bool = False) -> Path:
+    with kvmlib.open(sample.image) as kd:
+        return Path(kvmlib.save(kd, folder, compress=compress, force=True).core)
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_inval_compares_the_saved_core(sample: kvmlib.Sample, capsys: Capture, tmp_path: Path, compress: bool) -> None:
+    core = saved_in(tmp_path, sample, compress=compress)
+    found = run_json(capsys, "inval", sample.image, "--yes", "--saved", core)
+    assert found["forced"] == []
+    with kvmlib.open(sample.image) as kd:
+        assert kd.dumpmag().state == "cleared"
+
+
+def test_inval_refuses_what_is_not_saved(amd64: kvmlib.Sample, capsys: Capture, tmp_path: Path) -> None:
+    before = Path(amd64.image).read_bytes()
+    said = fails(capsys, "inval", amd64.image, "--yes")
+    assert "not invalidated: nothing shows that this dump was saved" in said
+    assert "--saved CORE compares a saved core with it; -f clears dumpmag all the same" in said
+    core = saved_in(tmp_path, amd64)
+    data = core.read_bytes()
+    core.write_bytes(data[:-1] + bytes((data[-1] ^ 1,)))
+    said = fails(capsys, "inval", amd64.image, "--yes", "--saved", core)
+    assert f"bsd.0.core is not this dump, saved: it differs from offset {len(data) - 1:#x} on; -f clears" in said
+    assert Path(amd64.image).read_bytes() == before
+    assert list((tmp_path / "cwd").iterdir()) == []
+    forced = run_json(capsys, "inval", amd64.image, "--yes", "--force", "--saved", core)["forced"]
+    assert [text.partition(": ")[2] for text in forced] == [f"it differs from offset {len(data) - 1:#x} on"]
+
+
+def test_no_force_helps_with_a_disk_in_use(
+    amd64: kvmlib.Sample, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = Path(amd64.image).read_bytes()
+    monkeypatch.setattr("kvmlib.inval.in_use", lambda path: f"{path} is mounted on /, so it must not be written to")
+    said = fails(capsys, "inval", amd64.image, "--yes", "-f")
+    assert said.endswith("openbsd-amd64.img is mounted on /, so it must not be written to")
+    assert Path(amd64.image).read_bytes() == before
+
+
+def test_inval_shows_what_was_forced_before_it_asks(
+    amd64: kvmlib.Sample, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
+    assert main(["inval", amd64.image, "-f"]) == 1
+    assert capsys.readouterr().err.startswith("although nothing shows that this dump was saved")
 
 
 # -- bad input -------------------------------------------------------------------------------------------------------
@@ -387,7 +436,7 @@ def each_command(path: str | Path) -> list[list[str]]:
         ["dmesg", dump],
         ["symbols", dump],
         ["save", dump, "."],
-        ["inval", dump, "--yes"],
+        ["inval", dump, "--yes", "-f"],
     ]
 
 
@@ -724,7 +773,8 @@ def test_hostile_text(hostile: kvmlib.Sample, capsys: Capture, tmp_path: Path) -
         ["sample", "netbsd/i386", str(crash)],
         ["sample", "netbsd/i386", image],
         ["inval", image],
-        ["inval", image, "--yes", "--record", "r" + EVIL.replace("/", "_")],
+        ["inval", image, "--yes", "--saved", EVIL],
+        ["inval", image, "--yes", "-f", "--record", "r" + EVIL.replace("/", "_")],
         ["inval", image, "--undo", "r" + EVIL.replace("/", "_")],
         ["inval", image, "--undo", "no" + EVIL],
         ["inval", image, "--undo", image],
