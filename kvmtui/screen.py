@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from textual import work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
 from textual.dom import DOMNode
-from textual.message import Message
 
 import kvmlib
 from kvmtui.actions import Action, bindings_for
 from kvmtui.dialogs.confirm import MessageDialog
 from kvmtui.dialogs.goto import GoToDialog, Target
-from kvmtui.dialogs.invalidate import InvalidateDialog, invalidate
+from kvmtui.dialogs.invalidate import InvalidateDialog
 from kvmtui.dialogs.save import SaveDialog
 from kvmtui.messages import Choose, FindHeaders, GoTo, ShowLine, Status, Summarised
 from kvmtui.place import Place
@@ -46,18 +44,12 @@ class DumpScreen(Place):
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings_for("dump")]
 
-    class Invalidated(Message):
-        """Invalidating came to an end."""
-
-        def __init__(self, done: kvmlib.Invalidation | None, problem: str) -> None:
-            super().__init__()
-            self.done = done
-            self.problem = problem
-
     def __init__(self, kd: kvmlib.Kvm) -> None:
         super().__init__(file_name(kd.path))
         self.kd = kd
         self.current = ""
+        #: The core that the dump was saved to last, in this session.
+        self.saved_core: str | None = None
         self._views: dict[str, View] = {}
         self._tabs = TabBar()
         self._state = "..."
@@ -164,7 +156,11 @@ class DumpScreen(Place):
         self.app.push_screen(GoToDialog(self.kd, here), done)
 
     def action_save(self) -> None:
-        self.app.push_screen(SaveDialog(self.kd))
+        def done(saved: kvmlib.Saved | None) -> None:
+            if saved is not None:
+                self.saved_core = saved.core
+
+        self.app.push_screen(SaveDialog(self.kd), done)
 
     def action_headers(self) -> None:
         self.post_message(FindHeaders(self.kd.path))
@@ -174,40 +170,15 @@ class DumpScreen(Place):
 
     def action_invalidate(self) -> None:
         try:
-            mag = self.kd.dumpmag()
+            mag = self.kd.dumpmag_to_clear()
         except kvmlib.KvmError as e:
             self.app.push_screen(MessageDialog("Invalidate", [f"This dump cannot be invalidated: {e}."]))
             return
-        if mag.state != "fresh":
-            was = (
-                "it was cleared before"
-                if mag.state == "cleared"
-                else "that is no value of dumpmag: is this the right kernel file?"
-            )
-            text = f"There is nothing to clear: dumpmag at file offset {mag.offset:#x} holds {mag.value:#x}, {was}"
-            self.app.push_screen(MessageDialog("Invalidate", [text]))
+        self.app.push_screen(InvalidateDialog(self.kd, mag, self.saved_core), self._invalidated)
+
+    def _invalidated(self, done: kvmlib.Invalidation | None) -> None:
+        if done is None:
             return
-
-        def answer(yes: bool | None) -> None:
-            if yes:
-                self._invalidate(mag)
-
-        self.app.push_screen(InvalidateDialog(self.kd, mag), answer)
-
-    @work(thread=True, exclusive=True, group="invalidate", exit_on_error=False)
-    def _invalidate(self, mag: kvmlib.DumpMag) -> None:
-        done, problem = None, ""
-        try:
-            done = invalidate(self.kd, mag)
-        except kvmlib.KvmError as e:
-            problem = str(e)
-        self.post_message(self.Invalidated(done, problem))
-
-    def on_dump_screen_invalidated(self, event: Invalidated) -> None:
-        if event.done is None:
-            self.app.push_screen(MessageDialog("Not invalidated", [f"{event.problem}."]))
-            return
-        done = event.done
         # Short enough for 80 columns, with the 8 bytes of a 64-bit machine.
         self.say(f"invalidated at {done.offset:#x}: {done.before.hex(' ')} -> {done.after.hex(' ')}")
         for view in self._views.values():

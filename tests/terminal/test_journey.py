@@ -101,7 +101,7 @@ def test_the_main_journey(tmp_path: Path, sample: kvmlib.Sample) -> None:
     crash = tmp_path / "crash"
     crash.mkdir()
 
-    with kvmtui(image.name, cwd=tmp_path) as terminal:
+    with kvmtui(image.name, cwd=tmp_path, XDG_STATE_HOME=str(tmp_path / "state")) as terminal:
         shows(terminal, "openbsd/amd64", "[fresh]", *VIEWS["1"])
         assert_complete_summary(terminal)
         for key, texts in VIEWS.items():
@@ -122,6 +122,7 @@ def test_the_main_journey(tmp_path: Path, sample: kvmlib.Sample) -> None:
     # Only dumpmag was cleared, and only in the image.
     end = mag.offset + len(mag.data)
     assert image.read_bytes() == begun[: mag.offset] + bytes(len(mag.data)) + begun[end:]
+    assert [path.name for path in (tmp_path / "state/kvmtui").iterdir()] == [f"{image.name}.undo"]
     with kvmlib.open(crash / "bsd.0.core") as core:
         now = kvmlib.summary(core)
         assert core.form == "savecore"
@@ -190,14 +191,18 @@ def invalidate(terminal: Terminal, image: Path, mag: kvmlib.DumpMag) -> None:
     begun = image.read_bytes()
     terminal.press("i")
     shows(terminal, "Invalidate this dump?", image.name, f"{mag.offset:#x}", f"now     {now}", f"after   {after}")
+    # What was saved a moment ago was compared with the dump, so nothing speaks against it.
+    shows(terminal, "saved   crash/bsd.0.core, which has the very same bytes", "Clear dumpmag (y)")
     # The safe answer is focused: Enter writes nothing.
     terminal.press("enter")
     terminal.wait_until(lambda: "Invalidate this dump?" not in terminal.text, PATIENCE, "the question gone")
     terminal.settle(timeout=PATIENCE)
     assert image.read_bytes() == begun
     terminal.press("i")
-    shows(terminal, "Invalidate this dump?")
+    shows(terminal, "Invalidate this dump?", "Clear dumpmag (y)")
     terminal.press("y")
+    shows(terminal, "written, and read back from the disk", f"before  {now}", f"after   {after}", "--undo")
+    terminal.press("enter")
     shows(terminal, f"invalidated at {mag.offset:#x}: {now} -> {bytes(len(mag.data)).hex(' ')}")
 
 

@@ -21,3 +21,11 @@ def image(made: kvmlib.Sample, tmp_path: Path) -> Path:
     folder.mkdir()
     shutil.copy(made.kernel, folder / "sample.elf")
     return Path(shutil.copy(made.image, folder / "sample.img"))
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where undo records go: never into the home of whoever runs the tests."""
+    folder = tmp_path_factory.mktemp("state")
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder))
+    return folder

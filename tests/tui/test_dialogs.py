@@ -13,8 +13,9 @@ from textual.pilot import Pilot
 from textual.widgets import Button, Input, Static
 
 import kvmlib
+from kvmlib.__main__ import main
 from kvmtui.dialogs.confirm import ConfirmDialog, MessageDialog
-from kvmtui.dialogs.invalidate import InvalidateDialog
+from kvmtui.dialogs.invalidate import InvalidateDialog, record_directory
 from kvmtui.dialogs.save import SaveDialog
 from kvmtui.views.memory import MemoryView
 from tests.samples import forget_symbols
@@ -335,30 +336,55 @@ async def test_a_full_disk_is_told_and_nothing_is_left(
 # -- invalidate ------------------------------------------------------------------------------------------------------
 
 
+def question(pilot: Pilot[None]) -> InvalidateDialog:
+    assert isinstance(pilot.app.screen, InvalidateDialog)
+    return pilot.app.screen
+
+
+@pytest.fixture
+def core(image: Path, tmp_path: Path) -> Path:
+    """The dump, saved."""
+    with kvmlib.open(image) as kd:
+        return Path(kvmlib.save(kd, tmp_path).core)
+
+
+async def ask_to_clear(pilot: Pilot[None], core: Path) -> None:
+    """Open the dialog, and name the saved core."""
+    await press(pilot, "i")
+    await settle(pilot)
+    question(pilot).query_one(Input).focus()
+    question(pilot).query_one(Input).value = str(core)
+    await press(pilot, "enter")
+    await settle(pilot)
+
+
 @each_size
 async def test_invalidating_names_the_bytes_and_leaves_them_alone_unless_told(
-    image: Path, size: tuple[int, int]
+    image: Path, core: Path, state: Path, size: tuple[int, int]
 ) -> None:
     before = digest(image.parent)
     async with running(image, size) as pilot:
         mag = dump_screen(pilot).kd.dumpmag()
         await press(pilot, "i")
-        assert isinstance(pilot.app.screen, InvalidateDialog)
+        await settle(pilot)
         assert focused(pilot) == "Leave it (n)"
         text = said(pilot)
         assert f"file    {image}\noffset  {mag.offset:#x} " in text
-        assert "now     01 01 ca 8f 00 00 00 00\nafter   00 00 00 00 00 00 00 00\n" in text
+        assert "now     01 01 ca 8f 00 00 00 00\nafter   00 00 00 00 00 00 00 00" in text
         # On the smallest screen the last lines are what is seen, with the answers below them.
         assert "now     01 01 ca 8f 00 00 00 00" in "\n".join(screen(pilot))
         await press(pilot, "enter")
         assert top(pilot) is dump_screen(pilot)
         for key in ("escape", "n"):
-            await press(pilot, "i", key)
+            await ask_to_clear(pilot, core)
+            question(pilot).query_one("#no", Button).focus()
+            await press(pilot, key)
             assert top(pilot) is dump_screen(pilot)
     assert digest(image.parent) == before
+    assert names(state) == set()
 
 
-async def test_invalidating_clears_exactly_dumpmag(image: Path) -> None:
+async def test_invalidating_clears_exactly_dumpmag(image: Path, core: Path, state: Path) -> None:
     before = content(image)
     async with running(image) as pilot:
         mag = dump_screen(pilot).kd.dumpmag()
@@ -366,7 +392,17 @@ async def test_invalidating_clears_exactly_dumpmag(image: Path) -> None:
         await write(pilot, "dumpmag")
         await press(pilot, "enter")
         assert "01 01 ca 8f" in "\n".join(screen(pilot))
-        await press(pilot, "i", "y")
+        await ask_to_clear(pilot, core)
+        assert f"saved   {core}, which has the very same bytes" in said(pilot)
+        question(pilot).query_one("#yes", Button).focus()
+        await press(pilot, "enter")
+        await settle(pilot)
+        record = state / "kvmtui" / "sample.img.undo"
+        assert "read back from the disk" in said(pilot)
+        assert f"kvmdump inval {image} --undo {record}" in said(pilot)
+        assert "before  01 01 ca 8f 00 00 00 00\nafter   00 00 00 00 00 00 00 00" in said(pilot)
+        assert focused(pilot) == "OK"
+        await press(pilot, "enter")
         await settle(pilot)
         assert screen(pilot)[-1].startswith(
             f"invalidated at {mag.offset:#x}: 01 01 ca 8f 00 00 00 00 -> 00 00 00 00 00 00 00 00"
@@ -380,21 +416,144 @@ async def test_invalidating_clears_exactly_dumpmag(image: Path) -> None:
         assert screen(pilot)[0].endswith("[saved]")
         await press(pilot, "i")
         assert isinstance(pilot.app.screen, MessageDialog)
-        assert "nothing to clear" in "\n".join(screen(pilot))
+        assert "it was cleared before" in " ".join(said(pilot).split())
         await press(pilot, "enter")
         assert top(pilot) is dump_screen(pilot)
     after = content(image)
     assert [i - mag.offset for i in range(len(before)) if before[i] != after[i]] == [0, 1, 2, 3]
     assert after[mag.offset : mag.offset + 8] == bytes(8)
+    assert main(["inval", str(image), "--undo", str(record)]) == 0
+    assert content(image) == before
 
 
-async def test_a_saved_core_is_invalidated_too(image: Path, tmp_path: Path) -> None:
+async def test_what_is_not_saved_is_cleared_only_by_force(image: Path) -> None:
+    before = content(image)
+    async with running(image) as pilot:
+        await press(pilot, "i")
+        await settle(pilot)
+        assert "refused: nothing shows that this dump was saved" in said(pilot)
+        assert not question(pilot).query_one("#yes").display
+        await press(pilot, "y")
+        assert question(pilot).stage == "ask"
+        await press(pilot, "f")
+        assert "[x] Clear it all" in "\n".join(screen(pilot))
+        await press(pilot, "f", "y")
+        assert question(pilot).stage == "ask"
+        assert content(image) == before
+        await press(pilot, "f", "y")
+        await settle(pilot)
+        assert question(pilot).stage == "done"
+    assert content(image) != before
+
+
+@pytest.mark.parametrize("size", [(80, 24), (40, 12)])
+async def test_force_and_the_answers_are_seen_together(image: Path, size: tuple[int, int]) -> None:
+    async with running(image, size) as pilot:
+        await press(pilot, "i")
+        await settle(pilot)
+        await press(pilot, "f")
+        await settle(pilot)
+        text = "\n".join(screen(pilot))
+        assert all(
+            label in text for label in ("[x] Clear it all the same (f)", "Leave it (n)", "Clear dumpmag (y)", "now  ")
+        )
+
+
+async def test_another_dumps_core_is_refused(image: Path, core: Path) -> None:
+    data = content(core)
+    core.write_bytes(data[:-1] + bytes((data[-1] ^ 1,)))
+    before = content(image)
+    async with running(image) as pilot:
+        await ask_to_clear(pilot, core)
+        assert f"differs from offset {len(data) - 1:#x} on" in said(pilot)
+        question(pilot).query_one("#no", Button).focus()
+        await press(pilot, "y")
+        assert question(pilot).stage == "ask"
+        # To name another one takes the force back.
+        await press(pilot, "f")
+        question(pilot).query_one(Input).focus()
+        await press(pilot, "enter")
+        await settle(pilot)
+        assert not question(pilot).query_one("#yes").display
+    assert content(image) == before
+
+
+async def test_no_force_helps_with_a_disk_in_use(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = content(image)
+    monkeypatch.setattr("kvmlib.inval.in_use", lambda path: f"{path} is mounted on [/], so it must not be written to")
+    async with running(image) as pilot:
+        await press(pilot, "i")
+        await settle(pilot)
+        assert "is mounted on [/]" in said(pilot)
+        await press(pilot, "f", "y")
+        assert question(pilot).stage == "ask"
+        assert not question(pilot).query_one("#force").display
+    assert content(image) == before
+
+
+async def test_what_was_saved_a_moment_ago_is_compared(image: Path, tmp_path: Path) -> None:
+    target = tmp_path / "crash"
+    target.mkdir()
+    async with running(image) as pilot:
+        await ask_to_save(pilot, target)
+        dialog(pilot).query_one("#save", Button).focus()
+        await press(pilot, "enter")
+        await settle(pilot)
+        await press(pilot, "enter", "i")
+        await settle(pilot)
+        assert "bsd.0.core, which has the very same bytes" in said(pilot)
+        await press(pilot, "y")
+        await settle(pilot)
+        assert question(pilot).stage == "done"
     with kvmlib.open(image) as kd:
-        core = Path(kvmlib.save(kd, tmp_path).core)
+        assert kd.dumpmag().state == "cleared"
+
+
+async def test_comparing_shows_progress_and_escape_ends_it(
+    image: Path, core: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def slow(
+        kd: kvmlib.Kvm, saved: Any, *, progress: Callable[[int, int], None], should_stop: Callable[[], bool]
+    ) -> tuple[kvmlib.Obstacle, ...]:
+        if saved is None:
+            return (kvmlib.Obstacle("unsaved", "it is not", True),)
+        progress(1 << 20, 4 << 20)
+        begun.set()
+        while not should_stop():
+            ended.wait(0.01)
+        ended.set()
+        raise kvmlib.Cancelled("cancelled")
+
+    monkeypatch.setattr(kvmlib, "check_invalidation", slow)
+    before = content(image)
+    async with running(image) as pilot:
+        await press(pilot, "i")
+        await settle(pilot)
+        question(pilot).query_one(Input).focus()
+        question(pilot).query_one(Input).value = str(core)
+        await pilot.press("enter")
+        while not begun.is_set():
+            await pilot.pause(0.01)
+        await pilot.pause(0.4)
+        assert "1.0 MiB of 4.0 MiB" in said(pilot)
+        assert not question(pilot).query_one("#yes").display
+        await pilot.press("escape")
+        await settle(pilot)
+        assert top(pilot) is dump_screen(pilot)
+        assert ended.is_set()
+    assert content(image) == before
+
+
+async def test_a_saved_core_is_invalidated_too(core: Path) -> None:
     async with running(core) as pilot:
         offset = dump_screen(pilot).kd.dumpmag().offset
-        await press(pilot, "i", "y")
+        await press(pilot, "i")
         await settle(pilot)
+        await press(pilot, "f", "y")
+        await settle(pilot)
+        await press(pilot, "enter")
         assert screen(pilot)[-1].startswith("invalidated at ")
     assert content(core)[offset : offset + 8] == bytes(8)
 
@@ -405,13 +564,33 @@ async def test_what_cannot_be_written_says_why(image: Path, tmp_path: Path) -> N
     before = content(core)
     async with running(core) as pilot:
         title = screen(pilot)[0]
-        await press(pilot, "i", "y")
+        await press(pilot, "i")
         await settle(pilot)
-        assert isinstance(pilot.app.screen, MessageDialog)
-        assert "Not invalidated" in "\n".join(screen(pilot))
+        assert "is compressed: unpack it with gunzip(1) first" in said(pilot)
+        await press(pilot, "f", "y")
+        assert question(pilot).stage == "ask"
         await press(pilot, "enter")
         assert screen(pilot)[0] == title
     assert content(core) == before
+
+
+async def test_where_no_record_can_be_written_nothing_is_cleared(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    before = content(image)
+    async with running(image) as pilot:
+        await press(pilot, "i")
+        await settle(pilot)
+        await press(pilot, "f", "y")
+        await settle(pilot)
+        text = " ".join(said(pilot).split())
+        assert "Not invalidated: cannot make" in text
+        assert "for the undo record: File exists." in text
+        await press(pilot, "enter")
+        assert top(pilot) is dump_screen(pilot)
+    assert content(image) == before
 
 
 async def test_without_dumpmag_there_is_nothing_to_invalidate(image: Path) -> None:
@@ -423,16 +602,27 @@ async def test_without_dumpmag_there_is_nothing_to_invalidate(image: Path) -> No
         assert "cannotbeinvalidated:_dumpmag:notinnamelist" in solid(pilot)
 
 
-async def test_dumpmag_that_changed_meanwhile_is_left_alone(image: Path) -> None:
+async def test_dumpmag_that_changed_meanwhile_is_left_alone(image: Path, state: Path) -> None:
     async with running(image) as pilot:
         mag = dump_screen(pilot).kd.dumpmag()
         await press(pilot, "i")
+        await settle(pilot)
         with image.open("r+b") as f:
             f.seek(mag.offset)
             f.write(b"\x01\x01\xca\x8f\x01")
         before = content(image)
-        await press(pilot, "y")
+        await press(pilot, "f", "y")
         await settle(pilot)
-        assert isinstance(pilot.app.screen, MessageDialog)
-        assert "changed meanwhile" in "\n".join(screen(pilot))
+        assert "Not invalidated: dumpmag at file offset" in said(pilot)
+        assert "perhaps this is not the right kernel file; nothing was written." in said(pilot)
     assert content(image) == before
+    assert names(state / "kvmtui") == set()
+
+
+def test_records_go_where_state_belongs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for useless in ("", "relative/folder"):
+        monkeypatch.setenv("XDG_STATE_HOME", useless)
+        assert record_directory() == str(tmp_path / ".local/state/kvmtui")
+    monkeypatch.setenv("XDG_STATE_HOME", "/var/state")
+    assert record_directory() == "/var/state/kvmtui"
