@@ -176,7 +176,9 @@ class Image:
     def close(self) -> None:
         """Let go of the file."""
         if self._fd >= 0:
-            os.close(self._fd)
+            # What was written was flushed and read back: there is nothing left to lose.
+            with contextlib.suppress(OSError):
+                os.close(self._fd)
             self._fd = -1
 
 
@@ -193,7 +195,10 @@ class MappedFile(Image):
         if self._fd < 0:
             raise KvmError(f"{printable(self.path)} was closed")
         # Touching a mapping behind the end of a file that has shrunk kills the process, so ask first.
-        now = os.fstat(self._fd).st_size
+        try:
+            now = os.fstat(self._fd).st_size
+        except OSError as e:  # The server that has it may be gone.
+            raise KvmError(f"cannot read {printable(self.path)}: {e.strerror}") from e
         if now < self.size:
             raise KvmError(f"{printable(self.path)} shrank from {self.size} to {now} bytes while it was open")
 
@@ -434,9 +439,11 @@ def open_image(path: str | os.PathLike[str], write: bool = False) -> Image:
         raise KvmError(f"cannot open {shown}: {reason}") from e
     try:
         return _image_of(name, fd, write)
-    except BaseException:
+    except BaseException as e:
         with contextlib.suppress(OSError):
             os.close(fd)
+        if isinstance(e, OSError):
+            raise KvmError(f"cannot read {shown}: {e.strerror}") from e
         raise
 
 

@@ -84,12 +84,12 @@ def in_use(
     name = os.fsdecode(path)
     try:
         if Path(proc, "self/mountinfo").exists():
-            found = _on_linux(name, Path(proc), Path(sys), number)
+            how = next(_on_linux(name, Path(proc), Path(sys), number), "")
         else:
-            found = _on_bsd(name, run)
+            how = next(_on_bsd(name, run), "")
     except OSError as e:
         raise KvmError(f"it is not known whether {printable(name)} is in use: {e}") from e
-    return printable(next((f"{name} {how}, so it must not be written to" for how in found), ""))
+    return printable(f"{name} {how}, so it must not be written to") if how else ""
 
 
 def _same_file(name: str, other: str) -> bool:
@@ -132,9 +132,14 @@ def _blocks(sys: Path) -> dict[str, Path]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(errors="surrogateescape").rstrip("\n")
+        return os.fsdecode(path.read_bytes()).rstrip("\n")
     except OSError:
         return ""
+
+
+def _lines(path: Path) -> list[str]:
+    # Not splitlines: a name may have characters in it that end a line for Python, and for the kernel don't.
+    return os.fsdecode(path.read_bytes()).split("\n")
 
 
 def _kin(number: str, blocks: dict[str, Path]) -> dict[str, str]:
@@ -160,9 +165,12 @@ def _kin(number: str, blocks: dict[str, Path]) -> dict[str, str]:
 
 
 def _mounts(proc: Path, number: Callable[[str], str | None]) -> Iterator[_Use]:
-    for line in (proc / "self/mountinfo").read_text(errors="surrogateescape").splitlines():
+    for line in _lines(proc / "self/mountinfo"):
         before, _, after = line.partition(" - ")
-        fields, source = before.split(" "), _unescaped(after.split(" ")[1])
+        fields, behind = before.split(" "), after.split(" ")
+        if len(fields) < 5 or len(behind) < 2:
+            continue
+        source = _unescaped(behind[1])
         # A file system over several devices has a number of its own, and says by name where it is.
         device = number(source) if fields[2].startswith("0:") and source.startswith("/") else fields[2]
         yield _Use(device or fields[2], source, f"is mounted on {_unescaped(fields[4])}")
@@ -170,8 +178,8 @@ def _mounts(proc: Path, number: Callable[[str], str | None]) -> Iterator[_Use]:
 
 def _swaps(proc: Path, number: Callable[[str], str | None]) -> Iterator[_Use]:
     if (proc / "swaps").exists():
-        for line in (proc / "swaps").read_text(errors="surrogateescape").splitlines()[1:]:
-            name = _unescaped(line.split(maxsplit=1)[0])
+        for line in filter(None, _lines(proc / "swaps")[1:]):
+            name = _unescaped(re.split("[ \t]", line)[0])
             yield _Use(number(name), name, "is in use as swap")
 
 

@@ -341,6 +341,13 @@ def question(pilot: Pilot[None]) -> InvalidateDialog:
     return pilot.app.screen
 
 
+def spoil(core: Path) -> int:
+    """Change the last byte, and return where it is."""
+    data = core.read_bytes()
+    core.write_bytes(data[:-1] + bytes((data[-1] ^ 1,)))
+    return len(data) - 1
+
+
 @pytest.fixture
 def core(image: Path, tmp_path: Path) -> Path:
     """The dump, saved."""
@@ -460,12 +467,11 @@ async def test_force_and_the_answers_are_seen_together(image: Path, size: tuple[
 
 
 async def test_another_dumps_core_is_refused(image: Path, core: Path) -> None:
-    data = content(core)
-    core.write_bytes(data[:-1] + bytes((data[-1] ^ 1,)))
+    at = spoil(core)
     before = content(image)
     async with running(image) as pilot:
         await ask_to_clear(pilot, core)
-        assert f"differs from offset {len(data) - 1:#x} on" in said(pilot)
+        assert f"differs from offset {at:#x} on" in said(pilot)
         question(pilot).query_one("#no", Button).focus()
         await press(pilot, "y")
         assert question(pilot).stage == "ask"
