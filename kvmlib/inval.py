@@ -73,7 +73,8 @@ def check_invalidation(
     if not any(o.kind == "in use" for o in found) and (refused := _not_writable(kd)):
         found.append(Obstacle("read-only", refused, False))
     if cached(kd).verdict != "same":
-        found.append(Obstacle("unproven", f"it is not proven that dumpmag lies there: {proof(kd)}", True))
+        doubt = proof(kd).removeprefix("not proven: ")
+        found.append(Obstacle("unproven", f"dumpmag's address is not proven: {doubt}", True))
     if all(o.forcible for o in found):
         if saved is None:
             unsaved = "nothing shows that this dump was saved: no saved core was named to compare it with"
@@ -100,9 +101,13 @@ def invalidate(kd: Kvm, mag: DumpMag, record: str | os.PathLike[str]) -> Invalid
             assert kd.reading is not None
             writer.dump_mkheader(kd.reading.headers.offset)
         writer.image.check_writable()
+        used = ""
         if writer.dumpmag_to_clear()[:4] != mag[:4]:
             raise KvmError(f"dumpmag at file offset {mag.offset:#x} has changed meanwhile; nothing was written")
-        if used := in_use(kd.path):
+        with contextlib.suppress(KvmError):
+            # What isn't known stood in `check_invalidation`'s answer.
+            used = in_use(kd.path)
+        if used:
             raise KvmError(f"{used}; nothing was written")
         name = write_record(writer, mag, record)
         try:

@@ -16,6 +16,7 @@ import kvmlib
 from kvmlib.savecore import save
 from tests.conftest import ROOT
 from tests.dumps import DUMPMAG, MACHINES, Dump, make_dump
+from tests.samples import NAMES, sample_in, truncate
 from tests.test_savecore import VECTORS
 
 BYTES = {"openbsd/amd64": 8, "openbsd/i386": 4, "netbsd/amd64": 4, "netbsd/i386": 4}
@@ -260,3 +261,169 @@ def test_sequence_of_a_rescue(dump: Dump, tmp_path: Path) -> None:
     with kvmlib.Kvm(saved.core, system=dump.table(), machine=dump.machine) as core:
         assert core.dumpmag().state == "fresh"
     assert Path(saved.core).read_bytes() == dump.saved
+
+
+# -- what speaks against it ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sample(tmp_path: Path) -> kvmlib.Sample:
+    return sample_in(tmp_path, "openbsd/amd64")
+
+
+def kinds(found: tuple[kvmlib.Obstacle, ...]) -> list[tuple[str, bool]]:
+    return [(o.kind, o.forcible) for o in found]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("compress", [False, True])
+def test_nothing_speaks_against_a_saved_dump(name: str, compress: bool, tmp_path: Path) -> None:
+    """Without a kernel file: the symbols in the dump itself lead to dumpmag, and prove that they do."""
+    sample = sample_in(tmp_path, name)
+    Path(sample.kernel).unlink()
+    before = Path(sample.image).read_bytes()
+    told: list[tuple[int, int]] = []
+    with kvmlib.open(sample.image) as kd:
+        assert kd.symbols.path is None
+        core = save(kd, tmp_path, compress=compress).core
+        assert kvmlib.check_invalidation(kd, core, progress=lambda *n: told.append(n)) == ()
+        # A saved core is told apart from the dump by its headers, so it can be saved again, and compared again.
+        with kvmlib.open(core) as again:
+            (tmp_path / "again").mkdir()
+            assert again.image.kind != "gzip" or kinds(kvmlib.check_invalidation(again)) == [("read-only", False)]
+            copy = save(again, tmp_path / "again").core
+        assert kvmlib.check_invalidation(kd, copy) == ()
+        done = kvmlib.invalidate(kd, kd.dumpmag(), tmp_path / "record")
+    total = told[-1][1]
+    assert told == sorted(told)
+    assert told[-1] == (total, total)
+    assert Path(sample.image).read_bytes() == zeroed(before, done.offset, len(done.before))
+
+
+def test_not_saved(sample: kvmlib.Sample) -> None:
+    with kvmlib.open(sample.image) as kd:
+        (found,) = kvmlib.check_invalidation(kd)
+    assert found == kvmlib.Obstacle("unsaved", found.text, True)
+    assert found.text.startswith("nothing shows that this dump was saved")
+
+
+def test_the_header_of_a_saved_core_is_compared_too(sample: kvmlib.Sample, tmp_path: Path) -> None:
+    with kvmlib.open(sample.image) as kd:
+        core = Path(save(kd, tmp_path).core)
+        good = core.read_bytes()
+        # The version of the CORE_CPU segment, c_size, the first byte of memory, one in the middle, the last.
+        for at in (0, 16, 20, len(good) - 5 * 4096, len(good) // 2, len(good) - 1):
+            core.write_bytes(good[:at] + bytes((good[at] ^ 1,)) + good[at + 1 :])
+            (found,) = kvmlib.check_invalidation(kd, core)
+            assert found.kind == "unsaved"
+            assert "its headers are others" in found.text or f"it differs from offset {at:#x} on" in found.text
+        for data, size in ((good[:-1], len(good) - 1), (good + b"\0", len(good) + 1)):
+            core.write_bytes(data)
+            (found,) = kvmlib.check_invalidation(kd, core)
+            assert f"it has {size} bytes, {len(good)} were expected" in found.text
+        core.write_bytes(good)
+        assert kvmlib.check_invalidation(kd, core) == ()
+
+
+def test_what_is_no_saved_core(sample: kvmlib.Sample, tmp_path: Path) -> None:
+    (tmp_path / "cut.gz").write_bytes(gzip.compress(b"x" * 100000)[:-9])
+    (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "link").symlink_to(sample.image)
+    os.mkfifo(tmp_path / "pipe")
+    wrong: dict[str | Path, str] = {
+        sample.image: "is the dump itself, which proves nothing",
+        tmp_path / "link": "is the dump itself, which proves nothing",
+        sample.kernel: "its headers are others",
+        tmp_path / "none": "cannot be compared with the dump: No such file or directory",
+        tmp_path / "empty": "is empty",
+        tmp_path / "cut.gz": "is a damaged gzip file",
+        tmp_path: "is a directory",
+        tmp_path / "pipe": "cannot be compared",
+        "nul\0": "cannot be compared",
+        "/dev/null": "cannot be compared",
+    }
+    with kvmlib.open(sample.image) as kd:
+        for path, words in wrong.items():
+            (found,) = kvmlib.check_invalidation(kd, path)
+            assert (found.kind, found.forcible) == ("unsaved", True)
+            assert words in found.text
+            assert "\n" not in found.text
+
+
+def test_comparing_can_be_cancelled(sample: kvmlib.Sample, tmp_path: Path) -> None:
+    with kvmlib.open(sample.image) as kd:
+        core = save(kd, tmp_path).core
+        answers = iter([False, False, True])
+        with pytest.raises(kvmlib.Cancelled, match="nothing was changed"):
+            kvmlib.check_invalidation(kd, core, should_stop=lambda: next(answers))
+
+
+def test_a_dump_that_is_cut_off_and_saved_as_it_is(sample: kvmlib.Sample, tmp_path: Path) -> None:
+    truncate(sample, Path(sample.image).stat().st_size - (1 << 20))
+    with kvmlib.open(sample.image) as kd:
+        core = save(kd, tmp_path, force=True).core
+        assert kvmlib.check_invalidation(kd, core) == ()
+
+
+def test_an_address_that_is_not_proven(sample: kvmlib.Sample, tmp_path: Path) -> None:
+    """As with the wrong kernel, used by force: where it says dumpmag lies, something may look like one."""
+    with kvmlib.open(sample.image) as kd:
+        core = save(kd, tmp_path).core
+        version = kd.nlist("version")["version"]
+        others = [s for s in kd.symbols if s.name != "version"]
+        kd.set_symbols(kvmlib.SymbolTable([*others, version._replace(value=version.value + 64)], "another kernel"))
+        (found,) = kvmlib.check_invalidation(kd, core)
+        assert (found.kind, found.forcible) == ("unproven", True)
+        assert found.text.startswith("dumpmag's address is not proven: version at va ")
+        kd.set_symbols(kvmlib.SymbolTable(others, "another kernel"))
+        (found,) = kvmlib.check_invalidation(kd, core)
+        assert "dumpmag's address is not proven: it has no symbol version" in found.text
+
+
+def test_nothing_to_clear(sample: kvmlib.Sample, tmp_path: Path) -> None:
+    with kvmlib.open(sample.image) as kd:
+        kvmlib.invalidate(kd, kd.dumpmag(), tmp_path / "record")
+        with pytest.raises(kvmlib.KvmError, match="it was cleared before; nothing was written"):
+            kvmlib.check_invalidation(kd)
+        with pytest.raises(kvmlib.KvmError, match="it was cleared before; nothing was written"):
+            kvmlib.invalidate(kd, kd.dumpmag(), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_disk_in_use_is_never_written_to(
+    sample: kvmlib.Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = Path(sample.image).read_bytes()
+    monkeypatch.setattr("kvmlib.inval.in_use", lambda path: "it is mounted")
+    with kvmlib.open(sample.image) as kd:
+        assert kvmlib.check_invalidation(kd) == (kvmlib.Obstacle("in use", "it is mounted", False),)
+        # It may have been mounted since that was looked at.
+        with pytest.raises(kvmlib.KvmError, match="it is mounted; nothing was written"):
+            kvmlib.invalidate(kd, kd.dumpmag(), tmp_path / "record")
+    assert Path(sample.image).read_bytes() == before
+    assert not (tmp_path / "record").exists()
+
+
+def test_where_nothing_tells_whether_it_is_in_use(
+    sample: kvmlib.Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(path: str) -> str:
+        raise kvmlib.KvmError("it is not known")
+
+    monkeypatch.setattr("kvmlib.inval.in_use", unknown)
+    with kvmlib.open(sample.image) as kd:
+        found = kvmlib.check_invalidation(kd)
+        assert kinds(found) == [("in use", True), ("unsaved", True)]
+        # What can be forced can be done.
+        kvmlib.invalidate(kd, kd.dumpmag(), tmp_path / "record")
+        assert kd.dumpmag().state == "cleared"
+
+
+def test_not_writable(sample: kvmlib.Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str, write: bool = False) -> None:
+        raise kvmlib.ReadOnlyError("cannot open it for writing: Read-only file system")
+
+    with kvmlib.open(sample.image) as kd:
+        monkeypatch.setattr("kvmlib.inval.open_image", refuse)
+        found = kvmlib.check_invalidation(kd)
+    assert found == (kvmlib.Obstacle("read-only", "cannot open it for writing: Read-only file system", False),)
