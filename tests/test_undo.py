@@ -1,6 +1,7 @@
 """Taking an invalidation back: exactly the bytes that were there, and only if nothing came between."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -135,3 +136,40 @@ def test_record_that_is_not_there(amd64: kvmlib.Sample, tmp_path: Path) -> None:
         undo(tmp_path / "none", amd64.image)
     with pytest.raises(kvmlib.KvmError, match=r"cannot read the undo record .*directory"):
         undo(tmp_path, amd64.image)
+
+
+@pytest.mark.parametrize("before", ["deadbeef", "00000000", "0101ca8f01000000", "8fca0101", "efbeadde00000000"])
+def test_nothing_but_a_dumpmag_is_put_back(amd64: kvmlib.Sample, tmp_path: Path, before: str) -> None:
+    """Whoever forges a record must not be able to write with it what he likes."""
+    record = tmp_path / "record"
+    done = cleared(amd64, record)
+    now = Path(amd64.image).read_bytes()
+    change = {"before": before, "after": "00" * (len(before) // 2)}
+    record.write_text(json.dumps(json.loads(record.read_text()) | change))
+    if before == "8fca0101":
+        # That of a machine of the other byte order: it is a dumpmag.
+        assert undo(record, amd64.image).after == bytes.fromhex(before)
+        assert Path(amd64.image).read_bytes()[done.offset :][:8] == bytes.fromhex(before) + bytes(4)
+        return
+    with pytest.raises(kvmlib.FormatError, match="is no undo record"):
+        undo(record, amd64.image)
+    assert Path(amd64.image).read_bytes() == now
+
+
+def test_a_record_without_an_end(amd64: kvmlib.Sample, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with (tmp_path / "large").open("wb") as f:
+        f.truncate(1 << 40)
+    for path in (tmp_path / "pipe", tmp_path / "large", "/dev/zero"):
+        with pytest.raises(kvmlib.FormatError, match="is no undo record"):
+            undo(path, amd64.image)
+
+
+def test_records_get_free_names_in_a_directory_that_is_made(tmp_path: Path) -> None:
+    folder = tmp_path / "state" / "kvmtui"
+    name = kvmlib.record_in(folder, "/dev/sd0b")
+    assert name == str(folder / "sd0b.undo")
+    assert folder.stat().st_mode & 0o777 == 0o700
+    Path(name).symlink_to("nowhere")
+    assert kvmlib.record_in(folder, "/dev/sd0b") == f"{name}.1"
+    assert kvmlib.record_in(".", "dump") == "dump.undo"
