@@ -40,8 +40,8 @@ from kvmlib.savesource import Content, Hole, Meter, Progress, ShouldStop
 from kvmlib.text import printable
 
 if TYPE_CHECKING:
+    from kvmlib.facts import Fact
     from kvmlib.kvm import Kvm
-    from kvmlib.panic import Fact
 
 _GZIP_LEVEL = 1
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from kvmlib.text import printable
 
 if TYPE_CHECKING:
+    from kvmlib.facts import Fact
     from kvmlib.identify import Reading
     from kvmlib.kvm import Kvm
-    from kvmlib.panic import Fact
 
 _INDENT = "  "
 
