@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from operator import itemgetter
 from weakref import WeakKeyDictionary
 
 from kvmlib.errors import FormatError, KvmError
-from kvmlib.image import Image
+from kvmlib.image import Image, open_image
 from kvmlib.kcore import Headers, MidMag, RamSeg, read_device, read_saved
 from kvmlib.memory import PhysicalMemory
 from kvmlib.ports import MACHINES, machine as machine_by_name
@@ -67,6 +68,30 @@ def linear_size(headers: Headers, image_size: int) -> int:
     """Return how many bytes of memory follow a header without segments, in the image or by its own promise."""
     left = max(0, image_size - headers.data_off)
     return max(left, headers.promised(left) or 0)
+
+
+def open_dump(path: str | os.PathLike[str], write: bool = False) -> Image:
+    """Open a file or device as `open_image` does; a packed core may unpack to what its header promises, not more.
+
+    Raises:
+        KvmError: as `open_image`.
+    """
+    return open_image(path, write, _promised)
+
+
+def _promised(head: Image) -> int | None:
+    """Return how many bytes a saved core has that begins as this image does; the most, where it may be several's."""
+    try:
+        found = readings(head, None)
+    except KvmError:
+        return None
+    sizes = []
+    for r in found:
+        # Without segments there is only c_size, whose 32 bits are all of it where memory has no more: not with PAE.
+        if r.size is None and (r.machine.long_bytes > 4 or r.machine.arch == "i386"):
+            return None
+        sizes.append(r.headers.data_off + max(r.size or 0, r.headers.data_size or 0))
+    return max(sizes)
 
 
 def readings(

@@ -1,4 +1,4 @@
-"""The bytes of a dump, wherever they lie: a mapped file, a device read in aligned blocks, a gzip file by way of a copy.
+"""The bytes of a dump, wherever they lie: a mapped file, a device read in aligned blocks, a packed file, as a copy.
 
 An `Image` answers with what is there and never invents: a read past the end is short.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import gzip
 import mmap
 import os
 import re
@@ -15,12 +14,12 @@ import stat
 import sys
 import tempfile
 import threading
-import zlib
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import BinaryIO
 
 from kvmlib.errors import FormatError, KvmError, ReadOnlyError
+from kvmlib.packing import Method, method_of, pieces
 from kvmlib.text import printable
 
 #: Sector sizes to try on a device, in bytes: DEV_BSIZE of both systems, then what "4Kn" disks want.
@@ -37,12 +36,11 @@ _OPEN_FLAGS = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _WRITE_FLAGS = os.O_RDWR | (os.O_EXCL if sys.platform == "linux" else 0)
 #: What O_DIRECT wants to be asked in, in bytes: no sector is larger.
 _DIRECT_BLOCK = 4096
-_OTHER_COMPRESSIONS = {
-    b"\x1f\x9d": "compress(1)",
-    b"\xfd7zXZ": "xz(1)",
-    b"\x28\xb5\x2f\xfd": "zstd(1)",
-    b"BZh": "bzip2(1)",
-}
+_OTHER_COMPRESSIONS = {b"\xfd7zXZ": "xz(1)", b"BZh": "bzip2(1)"}
+#: Bytes of a packed file that are unpacked before its header is asked for its size: CPU data has 16 MiB at most.
+_HEAD = 32 << 20
+#: Bytes that may be there beyond that size, and of the room for the copy that stay free (a tenth where it is small).
+_SLACK, _RESERVE = 64 << 20, 256 << 20
 
 
 class Image:
@@ -51,7 +49,7 @@ class Image:
     Attributes:
         path: the name it was opened by.
         size: bytes it held when it was opened.
-        kind: ``"file"``, ``"device"`` or ``"gzip"``.
+        kind: ``"file"``, ``"device"``, or how it is packed: ``"gzip"``, ``"zstd"``, ``"compress"``.
         writable: whether `write` can work.
         sector: bytes that are read and written in one piece.
     """
@@ -242,15 +240,19 @@ class MappedFile(Image):
         super().close()
 
 
-class GzipImage(MappedFile):
-    """A gzip file, unpacked into a temporary file that has no name and goes away with us."""
+class UnpackedImage(MappedFile):
+    """A packed file, unpacked into a temporary file that has no name and goes away with us."""
 
-    kind = "gzip"
+    def __init__(self, path: str, fd: int, size: int, how: Method) -> None:
+        """Map `fd`, the copy of `size` bytes."""
+        super().__init__(path, fd, size, False)
+        self.kind = how.name
+        self._unpacker = how.unpacker
 
     def check_writable(self) -> None:
         """Raise ReadOnlyError: what would be written is a copy."""
         raise ReadOnlyError(
-            f"{printable(self.path)} is compressed: unpack it with gunzip(1) first, nothing was written"
+            f"{printable(self.path)} is compressed: unpack it with {self._unpacker} first, nothing was written"
         )
 
 
@@ -415,13 +417,19 @@ def _ignoring(*numbers: int) -> Iterator[None]:
             raise
 
 
-def open_image(path: str | os.PathLike[str], write: bool = False) -> Image:
-    """Open a file or device as an `Image`.
+#: Tells by the first `_HEAD` bytes of a packed dump how many bytes it has in all; None where that isn't said.
+Promised = Callable[[Image], int | None]
+
+
+def open_image(path: str | os.PathLike[str], write: bool = False, promised: Promised | None = None) -> Image:
+    """Open a file or device as an `Image`; `promised` sets a limit to what a packed file may unpack to.
 
     Raises:
-        KvmError: it can't be opened or read, is a directory, a terminal or a pipe, or is empty.
+        KvmError: it can't be opened or read, is a directory, a terminal or a pipe, or is empty; there is no room to
+            unpack it.
         ReadOnlyError: `write` was asked for and it can't be written.
-        FormatError: it is compressed in a way that is not read here, or its gzip data is damaged.
+        FormatError: it is compressed in a way that is not read here, its packed data is damaged, or there is more of it
+            than `promised`.
     """
     name = os.fsdecode(path)
     shown = printable(name)
@@ -438,7 +446,7 @@ def open_image(path: str | os.PathLike[str], write: bool = False) -> Image:
             raise ReadOnlyError(f"cannot open {shown} for writing: {reason}") from e
         raise KvmError(f"cannot open {shown}: {reason}") from e
     try:
-        return _image_of(name, fd, write)
+        return _image_of(name, fd, write, promised)
     except BaseException as e:
         with contextlib.suppress(OSError):
             os.close(fd)
@@ -447,7 +455,7 @@ def open_image(path: str | os.PathLike[str], write: bool = False) -> Image:
         raise
 
 
-def _image_of(name: str, fd: int, write: bool) -> Image:
+def _image_of(name: str, fd: int, write: bool, promised: Promised | None) -> Image:
     shown = printable(name)
     info = os.fstat(fd)
     if stat.S_ISDIR(info.st_mode):
@@ -462,34 +470,51 @@ def _image_of(name: str, fd: int, write: bool) -> Image:
     if info.st_size == 0:
         raise FormatError(f"{shown} is empty: a dump was expected")
     magic = os.pread(fd, 6, 0)
-    if magic[:2] == b"\x1f\x8b":
-        return _unpack(name, fd)
+    if (how := method_of(magic)) is not None:
+        return _unpack(name, fd, how, promised)
     for signature, program in _OTHER_COMPRESSIONS.items():
         if magic.startswith(signature):
             raise FormatError(f"{shown} is packed with {program}, which is not read here: unpack it first")
     return MappedFile(name, fd, info.st_size, write)
 
 
-def _unpack(name: str, fd: int) -> Image:
+def _unpack(name: str, fd: int, how: Method, promised: Promised | None) -> Image:
+    shown = printable(name)
     with tempfile.TemporaryFile(prefix="kvmlib-") as copy:
         try:
-            with os.fdopen(os.dup(fd), "rb") as packed, gzip.GzipFile(fileobj=packed, mode="rb") as stream:
-                size = _copy(stream, copy)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as e:
-            raise FormatError(f"{printable(name)} is a damaged gzip file: {printable(str(e))}") from e
+            with os.fdopen(os.dup(fd), "rb") as packed:
+                size = _copy(pieces(packed, shown, how), copy, shown, promised)
         except OSError as e:
-            raise KvmError(f"cannot unpack {printable(name)} into {tempfile.gettempdir()}: {e.strerror}") from e
+            raise KvmError(f"cannot unpack {shown} into {tempfile.gettempdir()}: {e.strerror}") from e
         if size == 0:
-            raise FormatError(f"{printable(name)} holds nothing but an empty gzip stream: a dump was expected")
-        image = GzipImage(name, os.dup(copy.fileno()), size, False)
+            raise FormatError(f"{shown} holds nothing but an empty {how.name} stream: a dump was expected")
+        image = UnpackedImage(name, os.dup(copy.fileno()), size, how)
     os.close(fd)
     return image
 
 
-def _copy(source: gzip.GzipFile, target: BinaryIO) -> int:
+def _copy(source: Iterable[bytes], target: BinaryIO, shown: str, promised: Promised | None) -> int:
+    """Copy all of it, unless it is more than there is room for, or than the header in it promises."""
+    disk = os.fstatvfs(target.fileno())
+    free = disk.f_bavail * disk.f_frsize
+    room, most = free - min(_RESERVE, free // 10), None
     size = 0
-    while piece := source.read(_COPY):
-        target.write(piece)
+    for piece in source:
         size += len(piece)
+        if size > room:
+            raise KvmError(
+                f"{shown} unpacks to more than the {room} bytes that {tempfile.gettempdir()} has room for: "
+                "set TMPDIR to a directory that has more"
+            )
+        if most is not None and size > most + _SLACK:
+            raise FormatError(
+                f"{shown} unpacks to far more than the {most} bytes that its header promises: "
+                "it is damaged, or was made to fill the disk"
+            )
+        target.write(piece)
+        if promised is not None and size >= _HEAD:
+            target.flush()
+            with contextlib.closing(MappedFile(shown, os.dup(target.fileno()), size, False)) as head:
+                most, promised = promised(head), None
     target.flush()
     return size

@@ -17,8 +17,8 @@ from kvmlib.errors import (
     TranslationError,
     TruncatedError,
 )
-from kvmlib.identify import Reading, doubt, readings
-from kvmlib.image import Image, open_image
+from kvmlib.identify import Reading, doubt, open_dump, readings
+from kvmlib.image import Image
 from kvmlib.kcore import Headers, KcoreHdr, build_saved
 from kvmlib.memory import PhysicalMemory, Segment, Span
 from kvmlib.namelist import NO_SYMBOLS, Symbol, SymbolTable, read_elf, resolve
@@ -112,7 +112,7 @@ class Kvm:
         """Open a dump; take a saved core's headers if there are any, else none yet.
 
         Args:
-            path: a saved core (plain or gzip), an image or a device.
+            path: a saved core (plain or packed), an image or a device.
             system: the kernel file that the dump is of, or its symbols.
             machine: ``os/arch``, to overrule what the evidence says.
             write: allow `dump_inval`.
@@ -131,7 +131,7 @@ class Kvm:
         self._memory: PhysicalMemory | None = None
         self._translator: Translator | None = None
         self._has_known_ram = False
-        self.image: Image = open_image(path, write)
+        self.image: Image = open_dump(path, write)
         try:
             if system is not None:
                 self.symbols = system if isinstance(system, SymbolTable) else read_elf(system)

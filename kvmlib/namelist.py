@@ -8,16 +8,15 @@ from __future__ import annotations
 import bisect
 import fnmatch
 import functools
-import gzip
 import io
 import os
 import struct
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from kvmlib.errors import FormatError, KvmError, SymbolError
+from kvmlib.packing import METHODS, method_of, pieces
 from kvmlib.text import printable
 
 #: An address further behind a symbol than this, in bytes, has nothing to do with it.
@@ -237,8 +236,6 @@ def read_elf(path: str | os.PathLike[str], source: str | None = None) -> SymbolT
             table.byteorder = "little" if elf.little_endian else "big"
             table.system = _system_of(elf, table.get("version"))
             return table
-    except (gzip.BadGzipFile, EOFError, zlib.error) as e:
-        raise FormatError(f"{name} is a damaged gzip file: {printable(str(e))}") from e
     except OSError as e:
         raise KvmError(f"cannot read the kernel file {name}: {e.strerror or printable(str(e))}") from e
     except FormatError:
@@ -250,17 +247,24 @@ def read_elf(path: str | os.PathLike[str], source: str | None = None) -> SymbolT
 
 
 def open_kernel(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a kernel file, unpacked in memory where savecore -z packed it."""
+    """Open a kernel file, unpacked in memory where savecore -z packed it.
+
+    Raises:
+        FormatError: its packed data is damaged, or can't be read here.
+        OSError: it can't be read.
+    """
+    name, unpacked = printable(os.fsdecode(path)), io.BytesIO()
     with open(path, "rb") as f:
-        packed_file = f.read(2) == b"\x1f\x8b"
-    if not packed_file:
-        return open(path, "rb")
-    with gzip.open(path) as packed:
-        unpacked = packed.read(_KERNEL_MAX + 1)
-    if len(unpacked) > _KERNEL_MAX:
-        name = printable(os.fsdecode(path))
-        raise FormatError(f"{name} unpacks to more than {_KERNEL_MAX >> 20} MiB, too much for a kernel")
-    return io.BytesIO(unpacked)
+        how = method_of(f.read(4))
+        if how is None:
+            return open(path, "rb")
+        f.seek(0)
+        for piece in pieces(f, name, how):
+            unpacked.write(piece)
+            if unpacked.tell() > _KERNEL_MAX:
+                raise FormatError(f"{name} unpacks to more than {_KERNEL_MAX >> 20} MiB, too much for a kernel")
+    unpacked.seek(0)
+    return unpacked
 
 
 def _system_of(elf: Any, version: Symbol | None) -> str | None:
@@ -321,10 +325,11 @@ def kernel_beside(path: str) -> str | None:
 
     bsd.N.core goes with bsd.N, netbsd.N.core with netbsd.N, either of them packed or not; NAME.img goes with NAME.elf.
     """
-    name = path.removesuffix(".gz")
+    packed = ("", *(m.suffix for m in METHODS))
+    name = next((path.removesuffix(end) for end in packed[1:] if path.endswith(end)), path)
     if name.endswith(".core"):
         kernel = name.removesuffix(".core")
-        candidates = [kernel, kernel + ".gz"]
+        candidates = [kernel + end for end in packed]
     elif name.endswith(".img"):
         candidates = [name.removesuffix(".img") + ".elf"]
     else:

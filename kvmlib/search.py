@@ -12,8 +12,8 @@ from kvmlib.candidates import DEV_BSIZE as DEV_BSIZE, Candidate as Candidate, co
 from kvmlib.carve import PROVEN, Carved, ranked, tables
 from kvmlib.disks import Partition, partitions, smallest_around
 from kvmlib.errors import FormatError, KvmError, TranslationError
-from kvmlib.identify import QUICK_RANGE, Reading, doubt, readings
-from kvmlib.image import Image, open_image
+from kvmlib.identify import QUICK_RANGE, Reading, doubt, open_dump, readings
+from kvmlib.image import Image
 from kvmlib.kcore import CORE_CPU, KCORE_MAGIC, MidMag
 from kvmlib.ksyms import modules
 from kvmlib.kvm import Kvm
@@ -41,7 +41,7 @@ def find(path: str | os.PathLike[str], machine: str | Machine | None = None) -> 
     Raises:
         KvmError: it can't be read.
     """
-    image = open_image(path)
+    image = open_dump(path)
     try:
         return find_in(image, machine)
     finally:
@@ -135,7 +135,7 @@ def open(
     """Open a dump: find its header, decide the machine, enable translation, get symbols.
 
     Args:
-        path: a saved core (plain or gzip), an image of a partition or a whole disk, or a device.
+        path: a saved core (plain or packed), an image of a partition or a whole disk, or a device.
         system: the kernel file; without it, one saved beside the core is used if there is one, else the symbols that
             lie in the dump.
         machine: ``os/arch``, to overrule what the evidence says.
@@ -181,7 +181,7 @@ def no_dump(path: str | os.PathLike[str], machine: str | Machine | None = None) 
     Raises:
         KvmError: it can't be read.
     """
-    image = open_image(path)
+    image = open_dump(path)
     try:
         return _no_dump_in(image, machine, "")
     finally:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kvmlib.errors import FormatError, KvmError
-from kvmlib.image import open_image
+from kvmlib.identify import open_dump
 from kvmlib.inuse import in_use
 from kvmlib.kvm import DumpMag, Invalidation, Kvm
 from kvmlib.outfiles import Directory
@@ -95,7 +95,7 @@ def undo(path: str | os.PathLike[str], dump: str | os.PathLike[str]) -> Invalida
     name, record = printable(os.fspath(path)), _read_record(path)
     if used := in_use(dump):
         raise KvmError(f"{used}; nothing was written")
-    image = open_image(dump, write=True)
+    image = open_dump(dump, write=True)
     try:
         if image.size != record.size or str(Path(dump).resolve()) != record.dump:
             raise FormatError(

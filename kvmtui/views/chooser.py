@@ -32,6 +32,7 @@ from kvmtui.widgets.wrap import shorten
 #: Files that are looked at in one folder, at most: four bytes of each are read.
 _MOST = 2000
 _MAGIC = b"\x8f\xca"
+_PACKED = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd", ".Z": b"\x1f\x9d"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def what_is(name: str, begin: bytes) -> str:
     if begin[2:4] == _MAGIC:
         flag = begin[0] >> 2
         return "saved core" if flag == 0 else "device image, header in place"
-    if name.endswith(".core.gz") and begin[:2] == b"\x1f\x8b":
+    if any(name.endswith(f".core{end}") and begin.startswith(magic) for end, magic in _PACKED.items()):
         return "packed core"
     if name.endswith(".img") and begin:
         return "image, to be searched"
