@@ -75,7 +75,10 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument("--elf", metavar="FILE", help="write the symbols to a new ELF file instead")
     c = command("save", "save the dump as savecore(8) does")
     c.add_argument("directory", metavar="DIRECTORY")
-    c.add_argument("-z", dest="compress", action="store_true", help="compress with gzip")
+    how = c.add_mutually_exclusive_group()
+    how.add_argument("-z", dest="packing", action="store_const", const="gzip", help="compress with gzip")
+    how.add_argument("--zstd", dest="packing", action="store_const", const="zstd", help="compress with zstd")
+    how.add_argument("--compress", dest="packing", action="store_const", const="compress", help="compress to .Z files")
     c.add_argument("-f", dest="force", action="store_true", help="save although something speaks against it")
     c.add_argument("--salvage", action="store_true", help="write zeros for blocks that cannot be read, and list them")
     c.add_argument(

@@ -253,7 +253,7 @@ def save(a: argparse.Namespace) -> int:
     from kvmlib.savecore import plan_save, save as save_dump
 
     with _open(a) as kd:
-        plan = plan_save(kd, a.directory, compress=a.compress, resume=a.resume)
+        plan = plan_save(kd, a.directory, packing=a.packing, resume=a.resume)
         _warn(plan.warnings)
         if plan.refusal and not a.force:
             raise KvmError(f"{plan.refusal}; -f saves all the same")
@@ -261,7 +261,7 @@ def save(a: argparse.Namespace) -> int:
             done = save_dump(
                 kd,
                 a.directory,
-                compress=a.compress,
+                packing=a.packing,
                 force=a.force,
                 salvage=a.salvage,
                 sparse=a.sparse,

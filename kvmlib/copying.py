@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import errno
-import gzip
 import hashlib
 import os
-import zlib
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from kvmlib.errors import KvmError
 from kvmlib.outfiles import Partial
+from kvmlib.packing import Writer
 from kvmlib.savesource import Content, Meter
 
 #: What bytes are copied to.
-Stream = Partial | gzip.GzipFile
+Stream = Partial | Writer
 
 #: Bytes that are copied in one go, whole blocks: they stay in the processor's cache between reading and writing.
 _PIECE = 1 << 19
@@ -57,10 +57,10 @@ class Written(NamedTuple):
 class Packed:
     """A compressed file, unpacked from its beginning to its end and nowhere kept."""
 
-    def __init__(self, stream: gzip.GzipFile | BinaryIO, shown: str) -> None:
-        """Read from `stream`, which unpacks the file that is called `shown`."""
-        self._stream = stream
-        self._shown = shown
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        """Take what is unpacked from `pieces`, which raise KvmError or OSError where they can't be."""
+        self._pieces = pieces
+        self._rest = memoryview(b"")
 
     def readinto(self, offset: int, view: memoryview) -> int:
         """Fill `view` with what comes next, which must be what is at `offset`.
@@ -70,11 +70,15 @@ class Packed:
         """
         done = 0
         try:
-            while done < len(view) and (part := self._stream.read(len(view) - done)):
-                view[done : done + len(part)] = part
-                done += len(part)
-        except (OSError, EOFError, zlib.error) as e:
-            raise KvmError(f"{self._shown} cannot be unpacked at {offset + done:#x}: {e}; nothing was saved") from e
+            while done < len(view):
+                if not self._rest and not (self._rest := memoryview(next(self._pieces, b""))):
+                    break
+                n = min(len(self._rest), len(view) - done)
+                view[done : done + n] = self._rest[:n]
+                self._rest = self._rest[n:]
+                done += n
+        except (OSError, KvmError) as e:
+            raise KvmError(f"what was written cannot be unpacked at {offset + done:#x}: {e}; nothing was saved") from e
         return done
 
 

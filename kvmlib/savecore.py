@@ -7,7 +7,6 @@ How the files come into being without ever being seen half written is `kvmlib.ou
 from __future__ import annotations
 
 import contextlib
-import gzip
 import io
 import os
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from kvmlib.copying import Digest, Packed, Readable, Stream, Written, copy, difference
 from kvmlib.errors import KvmError
 from kvmlib.outfiles import Directory, Partial, sentence
+from kvmlib.packing import method, packed, pieces
 from kvmlib.publish import publish
 from kvmlib.saveinfo import header_facts, info_files, info_name
 from kvmlib.saveplan import (
@@ -42,8 +42,6 @@ from kvmlib.text import printable
 if TYPE_CHECKING:
     from kvmlib.facts import Fact
     from kvmlib.kvm import Kvm
-
-_GZIP_LEVEL = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,26 +110,36 @@ class Saved:
     resumed: int = 0
 
 
-def plan_save(kd: Kvm, directory: str | os.PathLike[str], *, compress: bool = False, resume: bool = False) -> SavePlan:
+def plan_save(
+    kd: Kvm,
+    directory: str | os.PathLike[str],
+    *,
+    compress: bool = False,
+    packing: str | None = None,
+    resume: bool = False,
+) -> SavePlan:
     """Look what saving `kd` into `directory` would do; nothing is changed.
 
     Args:
         kd: a dump with a header.
         directory: where to, as savecore(8)'s argument.
         compress: the files will be packed by gzip; space is counted as if they weren't, as savecore(8) does.
+        packing: how they will be packed: ``"gzip"``, ``"zstd"`` or ``"compress"``.
         resume: what an interrupted save has copied need not be written again.
 
     Raises:
         FormatError: `kd` has no header yet.
-        KvmError: it is no directory that can be written to; no force would help.
+        KvmError: it is no directory that can be written to, or what `packing` needs isn't here; no force would help.
     """
-    return _plan(kd, directory, compress, resume)[0]
+    return _plan(kd, directory, packing or ("gzip" if compress else None), resume)[0]
 
 
-def _plan(kd: Kvm, directory: str | os.PathLike[str], compress: bool, resume: bool) -> tuple[SavePlan, Size, Kernel]:
-    if resume and compress:
+def _plan(
+    kd: Kvm, directory: str | os.PathLike[str], packing: str | None, resume: bool
+) -> tuple[SavePlan, Size, Kernel]:
+    if resume and packing:
         raise KvmError("a compressed copy cannot be resumed: save without compression, and compress afterwards")
-    size, name, suffix = memory_size(kd), kernel_name(kd), _suffix(compress)
+    size, name, suffix = memory_size(kd), kernel_name(kd), _suffix(packing)
     with Directory(directory) as where:
         where.check_writable()
         number, bounds_warnings = next_number(where, name)
@@ -175,6 +183,7 @@ def save(
     directory: str | os.PathLike[str],
     *,
     compress: bool = False,
+    packing: str | None = None,
     force: bool = False,
     salvage: bool = False,
     sparse: bool = True,
@@ -190,6 +199,7 @@ def save(
         kd: a dump with a header; a device, an image, or a saved core again.
         directory: where to.
         compress: pack both files with gzip.
+        packing: pack both files with ``"gzip"``, ``"zstd"`` or ``"compress"``.
         force: go ahead although `plan_save` finds a reason to refuse.
         salvage: write zeros for what can't be read, instead of giving up.
         sparse: leave holes in the core file for blocks of zeros; what is read from it is the same.
@@ -204,10 +214,11 @@ def save(
         KvmError: refused, or it could not be done (disk full, no permission, dump unreadable). Nothing is left behind,
             but for a copy that was there before and was to be gone on with.
     """
-    plan, size, kernel = _plan(kd, directory, compress, resume)
+    packing = packing or ("gzip" if compress else None)
+    plan, size, kernel = _plan(kd, directory, packing, resume)
     if plan.refusal and not force:
         raise KvmError(f"not saved: {plan.refusal}")
-    reading, name, suffix = reading_of(kd), kernel_name(kd), _suffix(compress)
+    reading, name, suffix = reading_of(kd), kernel_name(kd), _suffix(packing)
     meter = Meter((plan.size + kernel.size) * (2 if verify else 1), progress, should_stop)
     header = io.BytesIO()
     kd.dump_wrtheader(header, size.promised)
@@ -218,14 +229,14 @@ def save(
             core, warnings = _begin(where, name, plan.number, suffix, resume, content, digest, meter)
             cleanup.enter_context(core)
             resumed = core.size
-            _write(content, core, compress, sparse, verify, digest, meter)
+            _write(content, core, packing, sparse, verify, digest, meter)
             files = [(core, f".core{suffix}")]
             if kernel.size:
                 with open_kernel_file(kernel) as file:
                     image = kd.image if file is None else file
                     kernel_content = Content(kernel.data or b"", image, 0, file.size if file else 0, salvage, meter)
                     part = cleanup.enter_context(Partial(where, kernel_copy_name(name, plan.number, suffix)))
-                    _write(kernel_content, part, compress, False, verify, None, meter)
+                    _write(kernel_content, part, packing, False, verify, None, meter)
                     if kernel_content.holes:
                         lost = sum(hole.size for hole in kernel_content.holes)
                         warnings.append(f"{lost} bytes of the kernel file can't be read: zeros stand for them")
@@ -312,16 +323,22 @@ def _begin(
 
 
 def _write(
-    content: Content, part: Partial, compress: bool, sparse: bool, verify: bool, digest: Digest | None, meter: Meter
+    content: Content,
+    part: Partial,
+    packing: str | None,
+    sparse: bool,
+    verify: bool,
+    digest: Digest | None,
+    meter: Meter,
 ) -> None:
     """Write `content` from where `part` ends on, see it reach the disk, and look at it again."""
     begin = part.size
-    with _stream(part, compress) as out:
+    with _stream(part, packing) as out:
         copy(content, out, meter, at=begin, sparse=sparse, digest=digest)
     part.sync()
     if verify:
         part.forget()
-        different = _compare(content, part.path, content.size, meter, packed=compress)
+        different = _compare(content, part.path, content.size, meter, packing=packing)
         if different is not None:
             raise KvmError(
                 f"what was written is not what was read: it differs at {different:#x} of {printable(part.path)}; "
@@ -330,36 +347,25 @@ def _write(
 
 
 def _compare(
-    content: Content, path: str, size: int, meter: Meter, digest: Digest | None = None, *, packed: bool = False
+    content: Content, path: str, size: int, meter: Meter, digest: Digest | None = None, *, packing: str | None = None
 ) -> int | None:
     """Return where the file at `path` differs from the first `size` bytes of `content`, None if nowhere."""
-    with contextlib.ExitStack() as cleanup:
-        written: Readable
-        if packed:
-            written = cleanup.enter_context(_unpacked(path))
-        else:
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            written = Written(fd)
-            cleanup.callback(os.close, fd)
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as file:
+        written: Readable = Written(fd)
+        if packing is not None:
+            written = Packed(pieces(file, printable(path), method(packing)))
         return difference(content, written, size, meter, digest)
 
 
-def _suffix(compress: bool) -> str:
-    return ".gz" if compress else ""
+def _suffix(packing: str | None) -> str:
+    return "" if packing is None else method(packing).suffix
 
 
 @contextlib.contextmanager
-def _stream(part: Partial, compress: bool) -> Iterator[Stream]:
-    if not compress:
+def _stream(part: Partial, packing: str | None) -> Iterator[Stream]:
+    if packing is None:
         yield part
         return
-    # No name and no time in it: the same dump gives the same bytes.
-    with gzip.GzipFile("", "wb", _GZIP_LEVEL, part, 0) as packed:
-        yield packed
-
-
-@contextlib.contextmanager
-def _unpacked(path: str) -> Iterator[Packed]:
-    """Read what was written to `_stream`."""
-    with gzip.open(path, "rb") as stream:
-        yield Packed(stream, printable(path))
+    with packed(part, packing) as out:
+        yield out
