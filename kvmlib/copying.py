@@ -71,7 +71,9 @@ class Packed:
         done = 0
         try:
             while done < len(view):
-                if not self._rest and not (self._rest := memoryview(next(self._pieces, b""))):
+                if not self._rest:
+                    self._rest = memoryview(next(self._pieces, b""))
+                if not self._rest:
                     break
                 n = min(len(self._rest), len(view) - done)
                 view[done : done + n] = self._rest[:n]

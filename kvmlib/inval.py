@@ -19,7 +19,7 @@ from kvmlib.inuse import in_use
 from kvmlib.kvm import DumpMag, Invalidation, Kvm
 from kvmlib.match import cached, proof
 from kvmlib.outfiles import Directory
-from kvmlib.savecore import _memory_size
+from kvmlib.saveplan import memory_size
 from kvmlib.text import printable
 from kvmlib.undo import write_record
 
@@ -174,7 +174,7 @@ def _compare(
 ) -> str:
     if kd.reading is None:
         raise FormatError(f"no valid dump header in {printable(kd.path)} yet")
-    size, header = _memory_size(kd), io.BytesIO()
+    size, header = memory_size(kd), io.BytesIO()
     begin = kd.dump_wrtheader(header, size.promised)
     if core.read(0, begin) != header.getvalue():
         return f"{shown} is not this dump, saved: its headers are others"
