@@ -76,7 +76,7 @@ def medium(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     if medium != "file":
         Raw(monkeypatch, int(medium))
 
-        def device(name: str, fd: int, write: bool) -> Image:
+        def device(name: str, fd: int, write: bool, promised: object) -> Image:
             return Device(name, fd, None, write)
 
         monkeypatch.setattr(image_module, "_image_of", device)

@@ -2,6 +2,7 @@
 
 import errno
 import gzip
+import hashlib
 import io
 import os
 import shutil
@@ -170,10 +171,11 @@ def test_whole_save(way: str, dump: Dump, kd: kvmlib.Kvm, crash: Path) -> None:
         return
     end = SUFFIXES[way]
     plan = plan_save(kd, crash, packing=way)
-    done = save(kd, crash, packing=way)
+    done = save(kd, crash, packing=way, verify=True)
+    assert done.sha256 == hashlib.sha256(dump.saved).hexdigest()
     core, kernel = crash / f"bsd.0.core{end}", crash / f"bsd.0{end}"
     assert (done.core, done.kernel) == (plan.core, plan.kernel) == (str(core), str(kernel))
-    assert sorted(p.name for p in crash.iterdir()) == sorted(["bounds", core.name, kernel.name])
+    assert sorted(p.name for p in crash.iterdir()) == sorted(["bounds", core.name, "info.0", "info.0.json", kernel.name])
     assert unpacked(core.read_bytes()) == dump.saved
     check_with_programs(core, dump.saved)
     check_with_programs(kernel, dump.kernel)
@@ -223,7 +225,7 @@ def test_what_cannot_be_written(
 def test_cancelled(way: str, kd: kvmlib.Kvm, crash: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if missing(way):
         return
-    monkeypatch.setattr("kvmlib.savecore._PIECE", 4096)
+    monkeypatch.setattr("kvmlib.copying._PIECE", 4096)
     for stop in range(0, 20, 3):
         left = iter(range(stop, -1, -1))
         with pytest.raises(kvmlib.Cancelled):
