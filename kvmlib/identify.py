@@ -6,6 +6,7 @@ import bisect
 import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from weakref import WeakKeyDictionary
@@ -20,7 +21,9 @@ from kvmlib.text import printable
 
 #: Memory searched for the kernel's banner, in bytes: kernels are loaded low. The second is for many headers at once.
 _BANNER_RANGE, QUICK_RANGE = 256 << 20, 64 << 20
-_PIECE = 4 << 20
+_PIECE = 64 << 10
+#: What both banners have in them, and the most bytes before it.
+_WORD, _BEFORE = b"BSD ", 4
 #: More than a banner's bytes, so that none is missed between two pieces.
 _OVERLAP = 256
 _BANNER = re.compile(rb"(OpenBSD|NetBSD) \d{1,2}\.[ -~]{1,60}\([ -~]{1,80}\) #\d+")
@@ -327,12 +330,11 @@ def find_banner(image: Image, start: int, stop: int) -> tuple[int, bytes] | None
 
 
 def _search_banner(image: Image, start: int, stop: int) -> tuple[int, bytes] | None:
-    for at in range(start, stop, _PIECE):
-        try:
-            piece = image.read(at, min(_PIECE + _OVERLAP, stop - at))
-        except KvmError:
-            continue
-        # bytes.find is many times faster than the regular expression, and memory is mostly something else.
-        if b"BSD " in piece and (m := _BANNER.search(piece)):
-            return at + m.start(), m.group()
+    # Finding bytes is many times faster than the regular expression, and memory is mostly something else.
+    while (at := image.find(_WORD, start, stop)) >= 0:
+        start = max(start, at - _BEFORE)
+        with suppress(KvmError):
+            if m := _BANNER.search(image.read(start, min(_PIECE + _OVERLAP, stop - start))):
+                return start + m.start(), m.group()
+        start += _PIECE
     return None

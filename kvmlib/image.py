@@ -73,19 +73,26 @@ class Image:
         return b"".join([self.read(offset, n) for offset, n in runs])
 
     def find(self, needle: bytes, start: int, stop: int) -> int:
-        """Return the first offset in [start, stop) at which `needle` lies whole, -1 where there is none."""
+        """Return the first offset in [start, stop) at which `needle` lies whole, -1 where there is none.
+
+        Where the disk is bad there is none.
+        """
         stop = min(stop, self.size)
         for at in range(start, stop, _PIECE):
-            piece = self.read(at, min(_PIECE + len(needle) - 1, stop - at))
+            piece = self._tolerant(at, min(_PIECE + len(needle) - 1, stop - at))
             if (found := _find(piece, needle)) >= 0:
                 return at + found
         return -1
+
+    def _tolerant(self, offset: int, n: int) -> bytes:
+        """Read for a search: one bad sector must not end it."""
+        return self.read(offset, n)
 
     def sample(self, start: int, stop: int, step: int) -> bytes:
         """Return every `step`-th byte of [start, stop), the one at `start` first."""
         stop = min(stop, self.size)
         return b"".join(
-            self.read(at, min(_PIECE // step * step, stop - at))[::step]
+            self._tolerant(at, min(_PIECE // step * step, stop - at))[::step]
             for at in range(start, stop, _PIECE // step * step)
         )
 
@@ -281,6 +288,17 @@ class Device(Image):
         except KvmError:
             # One bad sector must not take the rest of its block away.
             return self._read_sectors(offset, n)
+
+    def _tolerant(self, offset: int, n: int) -> bytes:
+        try:
+            return self.read(offset, n)
+        except KvmError:
+            first, last = offset // self.sector, (offset + n - 1) // self.sector
+        if first == last:
+            return bytes(n)
+        # To the sector: what is searched for may lie beside it.
+        part = (first + last + 1) // 2 * self.sector - offset
+        return self._tolerant(offset, part) + self._tolerant(offset + part, n - part)
 
     def _read_blocks(self, offset: int, n: int) -> bytes:
         out = bytearray()
