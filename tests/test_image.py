@@ -503,14 +503,12 @@ def test_device_reads_what_is_there(sector: int, reads: list[tuple[int, int]]) -
 
 @pytest.mark.parametrize("sector", SECTORS)
 def test_bad_sectors_end_no_search(sector: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Raw(monkeypatch, sector, bad=(2, 5))
+    raw = Raw(monkeypatch, sector, bad=(2, 5))
     image = device(put(tmp_path, DISK))
-    for at in (0, 3 * sector, 6 * sector, 100_000, len(DISK) - 16):
+    bad, known = Device.BLOCK, bytes(Device.BLOCK) + DISK[Device.BLOCK :]
+    for at in (bad, 100_000, len(DISK) - 16):
         assert image.find(DISK[at : at + 16], 0, image.size) == at
-    for at in (2 * sector, 6 * sector - 1, 2 * sector - 8):
-        assert image.find(DISK[at : at + 16], 0, image.size) == -1
-    zeros = bytes(sector)
-    known = bytearray(DISK)
-    known[2 * sector : 3 * sector] = known[5 * sector : 6 * sector] = zeros
-    assert image.sample(7, image.size, 512) == bytes(known[7::512])
+    assert image.find(DISK[100:116], 0, image.size) == -1
+    assert image.sample(0, image.size, 512) == known[::512]
+    assert raw.reads < 60, "a disk may take seconds for each sector that is bad"
     image.close()
