@@ -49,6 +49,12 @@ if TYPE_CHECKING:
         header_bytes as header_bytes,
         header_fields as header_fields,
     )
+    from kvmlib.hunt import (
+        Found as Found,
+        Pattern as Pattern,
+        look_for as look_for,
+        vas_of as vas_of,
+    )
     from kvmlib.inval import (
         Obstacle as Obstacle,
         check_invalidation as check_invalidation,
@@ -148,6 +154,7 @@ _HOME = {
     "elfwriter": "ElfSection parse_symbols write_elf",
     "facts": "Fact",
     "fields": "Field header_bytes header_fields",
+    "hunt": "Found Pattern look_for vas_of",
     "inval": "Obstacle check_invalidation invalidate",
     "kcore": "KcoreHdr MidMag RamSeg",
     "kvm": "DumpMag Invalidation Kvm",
