@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from rich.segment import Segment
 from textual.binding import Binding, BindingType
 from textual.cache import LRUCache
 from textual.geometry import Region, Size
@@ -13,21 +12,15 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 import kvmlib
+from kvmtui.widgets.folds import FEW, FoldedModel
+from kvmtui.widgets.hexdraw import Lit, Note, RowPainter
 from kvmtui.widgets.hexlayout import HexLayout, layout_for
-from kvmtui.widgets.rows import Kind, Row, RowModel
+from kvmtui.widgets.shape import Shape
 from kvmtui.widgets.space import BytesSpace, Space
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from rich.style import Style
     from textual import events
-
-#: What fills the row of a hole: told apart without colour too.
-FILL: dict[Kind, str] = {"unmapped": "-", "not_in_dump": ":", "truncated": "~", "unlisted": "?"}
-_UNREADABLE = "!"
-_BYTE_ROLE = tuple("nul" if b == 0 else "text" if 0x20 <= b < 0x7F else "other" for b in range(256))
-_TEXT = "".join(chr(b) if 0x20 <= b < 0x7F else "." for b in range(256))
 
 
 class HexView(ScrollView, can_focus=True):
@@ -48,11 +41,15 @@ class HexView(ScrollView, can_focus=True):
         & > .hexview--truncated { color: $text-error; text-style: bold; }
         & > .hexview--unlisted { color: $text-warning; }
         & > .hexview--unreadable { color: $text-error; text-style: bold; }
+        & > .hexview--same { color: $text-muted; text-style: dim; }
+        & > .hexview--note { color: $text-accent; }
         & > .hexview--mark { background: $primary-muted; text-style: underline; }
         & > .hexview--cursor { text-style: bold underline; }
     }
     HexView:focus > .hexview--cursor { text-style: reverse; }
     HexView:ansi > .hexview--mark { background: ansi_blue; text-style: underline; }
+    HexView:ansi > .hexview--same { color: ansi_default; text-style: dim; }
+    HexView:ansi > .hexview--note { color: ansi_cyan; }
     HexView:ansi > .hexview--nul { color: ansi_default; text-style: dim; }
     HexView:ansi > .hexview--text { color: ansi_green; }
     HexView:ansi > .hexview--other { color: ansi_yellow; }
@@ -62,7 +59,7 @@ class HexView(ScrollView, can_focus=True):
         f"hexview--{role}"
         for role in (
             *("address", "nul", "text", "other", "unmapped", "not_in_dump", "truncated", "unlisted", "unreadable"),
-            *("mark", "cursor"),
+            *("mark", "cursor", "same", "note"),
         )
     }
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -72,10 +69,10 @@ class HexView(ScrollView, can_focus=True):
         Binding("down,j", "rows(1)", "Down", show=False),
         Binding("pageup,b", "pages(-1)", "Page up", show=False),
         Binding("pagedown,space", "pages(1)", "Page down", show=False),
-        Binding("home,0", "row_edge(False)", "Start of row", show=False),
-        Binding("end,$", "row_edge(True)", "End of row", show=False),
-        Binding("ctrl+home,less_than_sign", "edge(False)", "First byte", show=False),
-        Binding("ctrl+end,greater_than_sign", "edge(True)", "Last byte", show=False),
+        Binding("0", "row_edge(False)", "Start of row", show=False),
+        Binding("$", "row_edge(True)", "End of row", show=False),
+        Binding("home,ctrl+home,less_than_sign", "edge(False)", "First byte", show=False),
+        Binding("end,ctrl+end,greater_than_sign", "edge(True)", "Last byte", show=False),
     ]
 
     class Moved(Message):
@@ -95,7 +92,13 @@ class HexView(ScrollView, can_focus=True):
         self.space: Space = space or BytesSpace(b"")
         self.cursor = self.space.tiling.low
         self.layout_: HexLayout = layout_for(79, self.space.digits)
-        self.model = RowModel(self.space.tiling, self.layout_.bytes)
+        self.model = FoldedModel(self.space.tiling, self.layout_.bytes)
+        self.shape = Shape()
+        #: Says what a pointer points to.
+        self.note: Note | None = None
+        #: Whether rows that are all alike are folded to one.
+        self.folding = False
+        self._looked: tuple[int, int, int] | None = None
         #: Rows to scroll at once when the cursor leaves the window: on a slow line one repaint for many moves.
         self.stride = 1
         self._mark = (0, 0)
@@ -117,6 +120,16 @@ class HexView(ScrollView, can_focus=True):
         self._strips.clear()
         self.refresh()
 
+    def reshape(self, shape: Shape) -> None:
+        """Spell the bytes in another way."""
+        self.shape = shape
+        self._lay_out()
+
+    def fold_alike(self, folding: bool) -> None:
+        """Fold rows that are all alike, or show each of them."""
+        self.folding = folding
+        self._lay_out()
+
     def mark(self, start: int, size: int) -> None:
         """Light `size` bytes from `start` on; 0 for none."""
         if (start, size) == self._mark:
@@ -127,20 +140,26 @@ class HexView(ScrollView, can_focus=True):
 
     def _lay_out(self, keep_top: bool = True) -> None:
         top = self.model.row(min(self.scroll_offset.y, self.model.total - 1)).start
-        self.layout_ = layout_for(self._columns or 79, self.space.digits)
-        self.model = RowModel(self.space.tiling, self.layout_.bytes)
+        self.layout_ = layout_for(self._columns or 79, self.space.digits, self.shape)
+        self.model = FoldedModel(self.space.tiling, self.layout_.bytes)
+        self._looked = None
         self._strips.clear()
         self._column = self.cursor % self.layout_.bytes
         self.virtual_size = Size(self._columns, self.model.total)
         if keep_top:
             self.scroll_to(y=self.model.row_of(self.model.clamp(top)), animate=False)
         self._reveal(centre=not keep_top)
+        self._fold()
         self.refresh()
 
     def on_resize(self) -> None:
-        if layout_for(self._columns, self.space.digits) == self.layout_ and self.virtual_size.width == self._columns:
+        if (
+            layout_for(self._columns, self.space.digits, self.shape) == self.layout_
+            and self.virtual_size.width == self._columns
+        ):
             # Only the height changed: what is drawn stays good.
             self._reveal()
+            self._fold()
         else:
             self._lay_out(keep_top=self.virtual_size.height > 1)
 
@@ -166,6 +185,8 @@ class HexView(ScrollView, can_focus=True):
         old, self.cursor = self.cursor, address
         if not keep_column:
             self._column = address % self.layout_.bytes
+        if self.model.open(self.model.whole_of(address)):
+            self._refolded()
         if old != address:
             self._refresh_byte(old)
             self._refresh_byte(address)
@@ -192,8 +213,9 @@ class HexView(ScrollView, can_focus=True):
 
     def action_move(self, by: int) -> None:
         row = self.model.row(self.model.row_of(self.cursor))
+        unit = self.layout_.unit
         if row.kind == "present":
-            there = self.model.clamp(self.cursor + by)
+            there = self.model.clamp(self.cursor // unit * unit + by * unit)
         else:
             there = self.model.clamp(row.start + row.size if by > 0 else row.start - 1)
         # A hole is one step, and the cursor stands at its beginning.
@@ -237,13 +259,63 @@ class HexView(ScrollView, can_focus=True):
             elif byte is not None and row.skip <= byte < row.skip + row.size:
                 self.move_to(row.start + byte - row.skip)
 
+    # -- folding -----------------------------------------------------------------------------------------------------
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        self._fold()
+
+    def _fold(self) -> None:
+        """Fold what is alike on the screen. Nothing changes as long as the same rows are on it."""
+        # Rows that come in for those that went away may be alike too; a few times is enough for any screen.
+        for _ in range(self._height if self.folding else 0):
+            top = round(self.scroll_target_y)
+            looked = (top, self._height, self.model.total)
+            if looked == self._looked or not self._fold_once(top):
+                self._looked = looked
+                return
+
+    def _fold_once(self, top: int) -> bool:
+        """Fold the first run of rows on the screen that isn't yet; the cursor's row stays where it is."""
+        model, last = self.model, min(round(self.scroll_target_y) + self._height, self.model.total)
+        number = top
+        while number < last:
+            whole = model.whole_row(number)
+            try:
+                first, end = model.alike(whole, self.space.read, number == top)
+            except kvmlib.KvmError:
+                first = end = whole
+            here = model.whole_of(self.cursor)
+            pieces = [(first + 1, end)]
+            if first + 1 < here <= end and model.row(model.shown(here)).kind != "same":
+                pieces = [(first + 1, here - 1), (here + 1, end)]
+            pieces = [(a, b) for a, b in pieces if b - a + 1 >= FEW and model.shown(a) != model.shown(b)]
+            if pieces:
+                anchor = self.model.row_of(self.cursor)
+                row, kept = (anchor, here) if top <= anchor < last else (top, model.whole_row(top))
+                for piece in pieces:
+                    model.fold(*piece)
+                self._refolded(max(0, model.shown(kept) - (row - top)))
+                return True
+            number = max(number, model.shown(end)) + 1
+        return False
+
+    def _refolded(self, top: int | None = None) -> None:
+        """There are more rows now, or fewer."""
+        self._strips.clear()
+        self.virtual_size = Size(self._columns, self.model.total)
+        if top is not None:
+            self.scroll_to(y=max(0, min(top, self.model.total - self._height)), animate=False)
+        self.refresh()
+
     # -- drawing -----------------------------------------------------------------------------------------------------
 
     def _refresh_byte(self, address: int) -> None:
         """Repaint one row, as far as the byte: an arrow key must be cheap on a serial line."""
         number = self.model.row_of(address)
         if self.model.row(number).kind == "present":
-            self._refresh_row(number, self.layout_.text_column(address % self.layout_.bytes) + 1)
+            column = 0 if self.layout_.note else address % self.layout_.bytes
+            self._refresh_row(number, self.layout_.text_column(column) + 1)
         else:
             self._refresh_row(number)
 
@@ -272,85 +344,11 @@ class HexView(ScrollView, can_focus=True):
             return Strip.blank(width, self.rich_style)
         strip = self._strips.get(number)
         if strip is None:
-            strip = self._strips[number] = self._draw(self.model.row(number)).adjust_cell_length(width, self.rich_style)
+            lit = Lit(self.cursor, self._mark[0], sum(self._mark))
+            painter = RowPainter(self.space, self.layout_, self.shape, self._style, self.rich_style, lit, self.note)
+            strip = painter.draw(self.model.row(number)).adjust_cell_length(width, self.rich_style)
+            self._strips[number] = strip
         return strip
 
     def _style(self, *roles: str) -> Style:
         return self.get_component_rich_style(*(f"hexview--{role}" for role in roles))
-
-    def _draw(self, row: Row) -> Strip:
-        mask = (1 << 4 * self.layout_.digits) - 1
-        address = f"{row.start - row.skip & mask:0{self.layout_.digits}x}{' ' * self.layout_.gap}"
-        if row.kind != "present":
-            address = f"{row.start & mask:0{self.layout_.digits}x}{' ' * self.layout_.gap}"
-            text = self.space.hole(row_extent := self.space.tiling[self.space.tiling.index(row.start)])
-            end = row_extent.start + row_extent.size
-            return self._draw_hole(row, address, FILL[row.kind], text, row.kind, f"to {end:#x}")
-        try:
-            data = self.space.read(row.start, row.size)
-        except kvmlib.KvmError as e:
-            return self._draw_hole(row, address, _UNREADABLE, str(e), "unreadable", "")
-        return _strip(self._cells(row, address, data))
-
-    def _draw_hole(self, row: Row, address: str, fill: str, text: str, role: str, end: str) -> Strip:
-        room = self.layout_.width - len(address)
-        said = f"{fill * 2} {text}"
-        if end and len(said) + len(end) + 4 <= room:
-            said += f", {end}"
-        said = f"{kvmlib.printable(said)} "[:room]
-        here = row.start <= self.cursor < row.start + row.size
-        style = self._style(role, "cursor") if here else self._style(role)
-        rest = fill * (room - len(said))
-        return _strip([(address, self._style("address")), (said, style), (rest, self._style(role))])
-
-    def _cells(self, row: Row, address: str, data: bytes) -> Iterable[tuple[str, Style]]:
-        layout = self.layout_
-        blank = self.rich_style
-        styles = {role: self._style(role) for role in ("nul", "text", "other")}
-        marked = {role: self._style(role, "mark") for role in styles}
-        low, high = self._mark[0], self._mark[0] + self._mark[1]
-        looks = []
-        for i, byte in enumerate(data):
-            address_ = row.start + i
-            role = _BYTE_ROLE[byte]
-            lit = low <= address_ < high
-            if address_ == self.cursor:
-                looks.append(self._style(role, *(["mark"] if lit else []), "cursor"))
-            else:
-                looks.append(marked[role] if lit else styles[role])
-        yield address, self._style("address")
-        column = len(address)
-        for i, byte in enumerate(data):
-            at = layout.hex_column(row.skip + i)
-            yield " " * (at - column), _between(looks[i - 1], looks[i], blank) if i else blank
-            yield f"{byte:02x}", looks[i]
-            column = at + 2
-        # As text they all look alike: each change of colour costs as much as a dozen characters.
-        at = layout.text_column(row.skip)
-        yield " " * (at - column), blank
-        for i, byte in enumerate(data):
-            special = row.start + i == self.cursor or low <= row.start + i < high
-            yield _TEXT[byte], looks[i] if special else blank
-
-
-def _between(left: Style, right: Style, blank: Style) -> Style:
-    """Choose a blank's look so that there are few changes: either neighbour's, unless it would be seen on a blank."""
-    if left is right:
-        return left
-    return next((style for style in (left, right) if not style.reverse and not style.underline), blank)
-
-
-def _strip(cells: Iterable[tuple[str, Style]]) -> Strip:
-    """Join neighbours that look the same."""
-    segments: list[Segment] = []
-    run: list[str] = []
-    look: Style | None = None
-    for text, style in cells:
-        if style is not look and style != look:
-            if run:
-                segments.append(Segment("".join(run), look))
-            run, look = [], style
-        run.append(text)
-    if run:
-        segments.append(Segment("".join(run), look))
-    return Strip([s for s in segments if s.text])

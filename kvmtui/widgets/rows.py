@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 #: present: bytes to show. unmapped: no page there. not_in_dump: memory that was not dumped. truncated: it was, but the
 #: file ends before it. unlisted: not looked at, because there are too many ranges.
 Kind = Literal["present", "unmapped", "not_in_dump", "truncated", "unlisted"]
+RowKind = Kind | Literal["same"]
 
 
 class Extent(NamedTuple):
@@ -29,7 +30,7 @@ class Extent(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row of the view: `size` addresses from `start` on.
+    """A row of the view: `size` addresses from `start` on. "same" are rows like the one before them, folded to one.
 
     Where `kind` is present, `skip` columns are left blank before the first byte: rows begin at multiples of the width.
     """
@@ -37,7 +38,7 @@ class Row(NamedTuple):
     number: int
     start: int
     size: int
-    kind: Kind
+    kind: RowKind
     skip: int = 0
 
 
@@ -159,6 +160,9 @@ class RowModel:
         """
         if not 0 <= number < self.total:
             raise IndexError(f"there is no row {number}: there are {self.total}")
+        return self._at(number)
+
+    def _at(self, number: int) -> Row:
         i = bisect.bisect_right(self._before, number) - 1
         start, size, kind = self.tiling[i]
         if kind != "present":
@@ -173,6 +177,9 @@ class RowModel:
         Raises:
             ValueError: it lies outside the address space.
         """
+        return self._of(address)
+
+    def _of(self, address: int) -> int:
         i = self.tiling.index(address)
         start, _, kind = self.tiling[i]
         if kind != "present":
