@@ -70,6 +70,10 @@ if TYPE_CHECKING:
         Invalidation as Invalidation,
         Kvm as Kvm,
     )
+    from kvmlib.landmarks import (
+        Landmarks as Landmarks,
+        find_landmarks as find_landmarks,
+    )
     from kvmlib.match import (
         Match as Match,
         proof as proof,
@@ -160,6 +164,7 @@ _HOME = {
     "kvm": "DumpMag Invalidation Kvm",
     "ports": "machine machines",
     "ports.base": "Machine Register",
+    "landmarks": "Landmarks find_landmarks",
     "match": "Match proof",
     "memory": "Segment Span",
     "msgbuf": "Messages buffers messages",

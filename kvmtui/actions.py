@@ -18,6 +18,7 @@ _SPELLING = {
     "backspace": "Bksp",
     "escape": "Esc",
     "tab": "Tab",
+    "full_stop": ".",
 }
 
 
@@ -96,6 +97,18 @@ ACTIONS: tuple[Action, ...] = (
         "right_square_bracket",
         "Next range",
         "Go to the range of memory behind this one.",
+        "memory",
+        False,
+    ),
+    Action("units", "v", "Units", "Take 1, 2, 4 or 8 bytes as a number, or as a pointer and say where to.", "memory"),
+    Action("form", "x", "Hex/dec/char", "Spell numbers in hex, in decimal or as characters.", "memory", False),
+    Action("byteorder", "O", "Byte order", "Take numbers in the other byte order than the dump's.", "memory", False),
+    Action("fold", "z", "Fold", "Fold rows that are all alike to one, or show each of them.", "memory", False),
+    Action(
+        "inspect",
+        "d",
+        "Inspect",
+        "Show or hide what the bytes at the cursor could be: integers, a date, a pointer, a string.",
         "memory",
         False,
     ),

@@ -10,20 +10,18 @@ from textual.worker import get_current_worker
 
 import kvmlib
 from kvmtui.actions import bindings_for
-from kvmtui.dialogs.goto import GoToDialog, Target
-from kvmtui.views.base import View
-from kvmtui.widgets.hexview import HexView
-from kvmtui.widgets.lines import Line, Lines
-from kvmtui.widgets.space import LIMIT, PendingSpace, PhysicalSpace, Space, VirtualSpace
-from kvmtui.widgets.walk import WalkPane
-from kvmtui.widgets.where import Where, pointer_at, status_lines, where_pa, where_va, why_not
+from kvmtui.messages import Status
+from kvmtui.views.memory_core import MemoryCore
+from kvmtui.widgets.inspector import SEEN, InspectorPane, inspect_lines
+from kvmtui.widgets.pointee import pointee
+from kvmtui.widgets.shape import FORMS, ByteOrder, Shape, next_unit
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
     from textual.binding import BindingType
 
 
-class MemoryView(View):
+class MemoryView(MemoryCore):
     """The kernel's memory, byte by byte."""
 
     view_id: ClassVar[str] = "memory"
@@ -34,290 +32,118 @@ class MemoryView(View):
         "  --  not mapped: no page table has an entry for it\n"
         "  ::  mapped, but that memory was not dumped\n"
         "  ~~  it should be in the dump, but the file ends before it\n"
+        "Rows that are all alike are folded to one, which begins with *. The strip on the right is the whole address "
+        "space from top to bottom, not to scale: # memory, . not mapped, : not dumped, ~ cut off; where the cursor is "
+        "stands out.\n"
         "The lines below the bytes say where the cursor is: virtual address, physical address, file offset, segment, "
         "symbol, and the pointer under the cursor when it points to mapped memory. A pointer is read at the address "
         "under the cursor rounded down to its size, in the machine's byte order.\n"
-        "Arrows or h j k l move, Space and b turn pages, 0 and $ go to the ends of the row, < and > to the ends of "
-        "everything. Tab goes to the page walk, where the arrows scroll, and back."
+        "Arrows or h j k l move, Space and b turn pages, 0 and $ go to the ends of the row, Home and End or < and > "
+        "to the ends of everything. Tab goes to the pane below the bytes, where the arrows scroll, and back."
     )
     BINDINGS: ClassVar[list[BindingType]] = [*bindings_for("memory")]
     DEFAULT_CSS = """
     MemoryView {
-        & > #memory-heading { height: 1; color: $text-muted; overflow-y: hidden; }
-        & > #memory-status { overflow-y: hidden; }
-        & > HexView { min-height: 3; }
-        & > WalkPane { display: none; }
-        &.-walk > WalkPane { display: block; }
-        &.-walk.-low > #memory-heading { display: none; }
-        &.-walk.-low > WalkPane { border-top: none; }
+        & > InspectorPane { display: none; }
+        &.-inspect > InspectorPane { display: block; }
     }
-    MemoryView:ansi > #memory-heading { color: ansi_default; }
     """
 
-    class Listed(Message):
-        """The ranges of memory are known, or why they can't be."""
+    class Landmarked(Message):
+        """It is known where the page tables, the message buffers and the stack are."""
 
-        def __init__(self, space: VirtualSpace | PhysicalSpace | None, problem: str, note: str) -> None:
+        def __init__(self, marks: kvmlib.Landmarks) -> None:
             super().__init__()
-            self.space = space
-            self.problem = problem
-            self.note = note
+            self.marks = marks
 
     def __init__(self, kd: kvmlib.Kvm) -> None:
         super().__init__(kd)
-        self._virtual: VirtualSpace | None = None
-        self._physical: PhysicalSpace | None = None
-        self._history: list[Target] = []
-        self._wanted: Target | None = None
-        self._listing = False
-        self._note = ""
-        self._noted: Target | None = None
-        self._where: Where | None = None
+        self._marks: kvmlib.Landmarks | None = None
+        self._marking = False
 
     def compose(self) -> ComposeResult:
-        yield Lines(id="memory-heading")
-        yield HexView(id="memory-bytes")
-        yield Lines(id="memory-status")
-        yield WalkPane(self.kd, id="memory-walk")
+        yield from super().compose()
+        yield InspectorPane(id="memory-inspector")
 
-    @property
-    def hex(self) -> HexView:
-        return self.query_one(HexView)
+    def on_mount(self) -> None:
+        assert self.kd.machine is not None
+        self.hex.shape = Shape(byteorder=self.kd.machine.byteorder)
+        self.hex.folding = True
+        self.hex.note = self._note_of
 
-    @property
-    def here(self) -> Target:
-        """Where the cursor stands."""
-        return Target(self.hex.cursor, self.physical)
+    # -- how bytes are spelled -----------------------------------------------------------------------------------------
 
-    @property
-    def physical(self) -> bool:
-        """Whether physical memory is shown."""
-        return isinstance(self.hex.space, PhysicalSpace)
+    def action_units(self) -> None:
+        assert self.kd.machine is not None
+        self._reshape(next_unit(self.hex.shape, self.kd.machine.long_bytes))
 
-    # -- from outside ------------------------------------------------------------------------------------------------
+    def action_form(self) -> None:
+        shape = self.hex.shape
+        if shape.pointers:
+            self.say("pointers are always in hex: v takes other units")
+            return
+        form = FORMS[(FORMS.index(shape.form) + 1) % len(FORMS)]
+        self._reshape(Shape(shape.unit, form, shape.byteorder))
 
-    def on_show_view(self) -> None:
-        """Show memory; what was read before may have changed, by an invalidation for example."""
-        if self._virtual is None and self._physical is None:
-            self._list(self._wanted)
-        else:
-            self.hex.reload()
-            self._tell()
-        self._focus_hex()
+    def action_byteorder(self) -> None:
+        shape = self.hex.shape
+        other: ByteOrder = "big" if shape.byteorder == "little" else "little"
+        self._reshape(Shape(shape.unit, shape.form, other, shape.pointers))
 
-    def show_va(self, va: int, remember: bool = True) -> None:
-        """Show a virtual address; with `remember`, Back returns to where the cursor is now."""
-        self.go(Target(va), remember)
+    def _reshape(self, shape: Shape) -> None:
+        self.hex.reshape(shape)
+        if shape.pointers:
+            self._look_for_landmarks()
+        self.post_message(Status(shape.said or "bytes in hex"))
 
-    def show_pa(self, pa: int) -> None:
-        """Show a physical address."""
-        self.go(Target(pa, True))
+    def action_fold(self) -> None:
+        folding = not self.hex.folding
+        self.hex.fold_alike(folding)
+        self.post_message(Status("rows that are all alike are folded" if folding else "every row is shown"))
 
-    def go(self, target: Target, remember: bool = True) -> None:
-        """Show an address of either kind."""
-        if remember and not self._listing and (self._virtual or self._physical):
-            self._history.append(self.here)
-        self._show(target)
+    # -- what numbers could mean ---------------------------------------------------------------------------------------
 
-    # -- listing what there is, off the UI thread ----------------------------------------------------------------------
+    def _note_of(self, value: int) -> str:
+        return pointee(self.kd, value, self._marks)
 
-    def _show(self, target: Target) -> None:
-        space: Space | None = self._physical if target.physical else self._virtual
-        self._note = ""
-        if not self.is_mounted or self._listing:
-            self._wanted = target
-        elif space is None:
-            self._list(target)
-        elif space is self._virtual and self._unlisted(target.address):
-            self._list(target, target.address & ~0xFFF)
-        elif self.hex.space is space:
-            self.hex.move_to(target.address, centre=True)
-            self._tell()
-        else:
-            self.hex.show(space, target.address)
+    def action_inspect(self) -> None:
+        self._look_for_landmarks()
+        self.toggle_class("-inspect")
+        self.tell()
 
-    def _unlisted(self, va: int) -> bool:
-        assert self._virtual is not None
-        tiling = self._virtual.tiling
-        return tiling[tiling.index(min(max(va, tiling.low), tiling.high - 1))].kind == "unlisted"
+    def tell(self) -> None:
+        super().tell()
+        if self.has_class("-inspect"):
+            shape, width = self.hex.shape, self.size.width
+            lines = inspect_lines(self.kd, self._seen(), self.hex.cursor, shape.byteorder, width, self._marks)
+            self.query_one(InspectorPane).show(lines)
 
-    def _list(self, target: Target | None, start: int = 0) -> None:
-        self._wanted, self._listing = target, True
-        if self._virtual is None and self._physical is None:
-            what = "segments" if target is not None and target.physical else "page tables"
-            self.hex.show(PendingSpace(f"reading the {what} ..."), 0)
-            # As many lines as there will be, so that nothing moves when they come.
-            self.query_one("#memory-heading", Lines).show([[("", "")]])
-            self.query_one("#memory-status", Lines).show([[("", "")]] * (2 if self.app.size.width >= 70 else 3))
-        self._list_ranges(target is not None and target.physical, start)
-
-    @work(thread=True, exclusive=True, group="memory", exit_on_error=False)
-    def _list_ranges(self, physical: bool, start: int) -> None:
-        worker = get_current_worker()
-        space: VirtualSpace | PhysicalSpace | None = None
-        problem = note = ""
+    def _seen(self) -> bytes:
+        """Return the bytes from the cursor on, as far as they are there."""
+        space, cursor = self.hex.space, self.hex.cursor
+        extent = space.tiling[space.tiling.index(cursor)]
+        if extent.kind != "present":
+            return b""
         try:
-            if physical:
-                space = PhysicalSpace(self.kd, lambda: worker.is_cancelled)
-            else:
-                space = VirtualSpace(self.kd, start, lambda: worker.is_cancelled)
-                if not space.complete:
-                    note = f"more than {LIMIT:,} ranges: not all are listed, but go to reaches every address"
-                if not space.mappings and not start:
-                    problem = f"no virtual memory is mapped here ({self.kd.translator.name}): this is physical memory"
-                    space = PhysicalSpace(self.kd, lambda: worker.is_cancelled)
-        except kvmlib.KvmError as e:
-            problem = str(e)
-        if not worker.is_cancelled:
-            self.post_message(self.Listed(space, problem, note))
+            return space.read(cursor, min(SEEN, extent.start + extent.size - cursor))
+        except kvmlib.KvmError:
+            return b""
 
-    def on_memory_view_listed(self, event: Listed) -> None:
-        self._listing = False
-        if isinstance(event.space, VirtualSpace):
-            self._virtual = event.space
-        elif event.space is not None:
-            self._physical = event.space
-        if event.space is None:
-            self.hex.show(PendingSpace(event.problem), 0)
+    def _look_for_landmarks(self) -> None:
+        if self._marks is None and not self._marking:
+            self._marking = True
+            self._find_landmarks()
+
+    @work(thread=True, exclusive=True, group="landmarks", exit_on_error=False)
+    def _find_landmarks(self) -> None:
+        worker = get_current_worker()
+        try:
+            marks = kvmlib.find_landmarks(self.kd, lambda: worker.is_cancelled)
+        except kvmlib.KvmError:
             return
-        target, self._wanted = self._wanted, None
-        if target is None:
-            target = self._first(event.space)
-        elif target.physical != isinstance(event.space, PhysicalSpace):
-            # Asked for while the other kind of memory was still being listed.
-            self._show(target)
-            return
-        self.hex.show(event.space, target.address)
-        self._say(event.problem or event.note)
+        self.post_message(self.Landmarked(marks))
 
-    def _first(self, space: VirtualSpace | PhysicalSpace) -> Target:
-        """Choose where to begin: text that says what this is, else the kernel's first bytes, else the first bytes."""
-        tiling = space.tiling
-        if isinstance(space, PhysicalSpace):
-            return Target(tiling.low if tiling.kinds[0] == "present" else tiling.next_present(tiling.low) or 0, True)
-        symbol = self.kd.symbols.get("version")
-        if symbol is not None and where_va(self.kd, symbol.value).kind == "present":
-            return Target(symbol.value)
-        half = 1 << self.kd.translator.bits - 1
-        if tiling.low <= half < tiling.high and (kernel := tiling.next_present(half)) is not None:
-            return Target(kernel)
-        return Target(tiling.next_present(tiling.low) or tiling.low)
-
-    # -- what is under the cursor --------------------------------------------------------------------------------------
-
-    def on_hex_view_moved(self, event: HexView.Moved) -> None:
-        event.stop()
-        if self._noted != self.here:
-            self._note = ""
-        self._tell()
-
-    def on_resize(self) -> None:
-        self.set_class(self.size.height < 14, "-low")
-        if not self._listing:
-            self.call_after_refresh(self._tell)
-
-    def _tell(self) -> None:
-        """Fill in the lines that say where the cursor stands, and the walk."""
-        view = self.hex
-        if not isinstance(view.space, VirtualSpace | PhysicalSpace):
-            return
-        address = view.cursor
-        if self.physical:
-            where = where_pa(self.kd, address, self._virtual)
-        else:
-            where = where_va(self.kd, address)
-        self._where = where
-        self.query_one("#memory-heading", Lines).show([self._heading()])
-        lines = status_lines(self.kd, where, self._pointer(), self._note, self.size.width)
-        # Where there are few rows the walk has the numbers already.
-        crowded = self.has_class("-walk") and self.has_class("-low")
-        self.query_one("#memory-status", Lines).show(lines[-1:] if crowded else lines)
-        if self.has_class("-walk"):
-            self.query_one(WalkPane).show_va(where.va)
-
-    def _heading(self) -> Line:
-        view = self.hex
-        layout, label = view.layout_, view.space.label
-        upper = f" {view.cursor >> 4 * layout.digits:0{layout.hidden}x}+" if layout.hidden else ""
-        line = layout.heading()
-        return [(f"{label}{upper}".ljust(layout.hex_column(0)), "strong"), (line[layout.hex_column(0) :], "")]
-
-    def _pointer(self) -> tuple[int, int] | None:
-        """Return where the pointer under the cursor lies and what it says; None where it can't be read."""
-        return pointer_at(self.kd, self.hex.space, self.hex.cursor)
-
-    # -- actions -----------------------------------------------------------------------------------------------------
-
-    def action_follow(self) -> None:
-        pointer = self._pointer()
-        if pointer is None:
-            self._say("there is no pointer under the cursor: no bytes are there")
-            return
-        _, va = pointer
-        reason = why_not(self.kd, va)
-        if reason:
-            self._say(f"pointer {va:#x}: {reason}")
-        else:
-            self.go(Target(va))
-
-    def action_back(self) -> None:
-        if self._history:
-            self._show(self._history.pop())
-        else:
-            self._say("there is no earlier place to go back to")
-
-    def action_goto(self) -> None:
-        def done(target: Target | None) -> None:
-            if target is not None:
-                self.go(target)
-
-        self.app.push_screen(GoToDialog(self.kd, self.here), done)
-
-    def action_walk(self) -> None:
-        if not self.has_class("-walk") and self._where is not None:
-            self.query_one(WalkPane).show_va(self._where.va)
-        self.toggle_class("-walk")
-        self._tell()
-        self._focus_hex()
-
-    def _focus_hex(self) -> None:
-        # Taking the focus again would paint everything again.
-        if self.screen.focused is not self.hex:
-            self.hex.focus()
-
-    def action_physical(self) -> None:
-        """Switch between virtual and physical memory, staying on the same byte."""
-        where = self._where
-        if where is None:
-            return
-        if not self.physical:
-            if where.pa is None:
-                self._say(f"there is no physical address: {why_not(self.kd, self.hex.cursor)}")
-                return
-            if self._virtual is not None and where.va is not None:
-                self._virtual.prefer(where.va)
-            self.go(Target(where.pa, True))
-        elif where.va is not None:
-            self.go(Target(where.va))
-        elif self._virtual is None:
-            self._list(None)
-        else:
-            self._say("no virtual address is mapped to this byte")
-
-    def action_next_range(self) -> None:
-        found = self.hex.space.tiling.next_present(self.hex.cursor)
-        self._range(found, "there is no range with memory behind this one")
-
-    def action_previous_range(self) -> None:
-        found = self.hex.space.tiling.previous_present(self.hex.cursor)
-        self._range(found, "there is no range with memory before this one")
-
-    def _range(self, address: int | None, otherwise: str) -> None:
-        if address is None:
-            self._say(otherwise)
-        else:
-            self.hex.move_to(address, centre=True)
-
-    def _say(self, text: str) -> None:
-        self._note, self._noted = text, self.here
-        self._tell()
+    def on_memory_view_landmarked(self, event: Landmarked) -> None:
+        self._marks = event.marks
+        self.hex.reload()
+        self.tell()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import kvmlib
 from kvmtui.widgets.rows import Extent, Kind, Tiling, size_text, tile
+from kvmtui.widgets.scale import Scale
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -82,6 +83,7 @@ class PhysicalSpace:
         pieces = islice(_watched(_located(kd, 0, 0, _TOP), should_stop), LIMIT)
         extents = list(tile(pieces, 0, _TOP, "not_in_dump"))
         self.tiling = Tiling.of(extents)
+        self.scale = Scale(self.tiling)
         self.digits = 8 if extents[-1].start <= 1 << 32 else 12 if extents[-1].start <= 1 << 48 else 16
 
     def read(self, address: int, n: int) -> bytes:
@@ -132,6 +134,7 @@ class VirtualSpace:
         if high < top:
             extents.append(Extent(high, top - high, "unlisted"))
         self.tiling = Tiling.of(extents)
+        self.scale = Scale(self.tiling)
         self._last: kvmlib.Mapping | None = None
 
     def read(self, address: int, n: int) -> bytes:

@@ -1,0 +1,55 @@
+"""A whole address space in a few cells: each range and each hole gets a share that grows with its size's logarithm.
+
+To scale, a kernel would be one cell between two holes of many TiB.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from itertools import accumulate
+
+from kvmtui.widgets.rows import Kind, Tiling
+
+#: What stands for a kind; where several share a cell, the first of these that is among them.
+CELLS: dict[Kind, str] = {"present": "#", "truncated": "~", "not_in_dump": ":", "unlisted": "?", "unmapped": "."}
+
+
+class Scale:
+    """Where each address stands on a strip."""
+
+    def __init__(self, tiling: Tiling) -> None:
+        self._tiling = tiling
+        ends = [*tiling.starts[1:], tiling.high]
+        # A range with bytes gets as much as a hole of a million times its size.
+        shares = (
+            math.log2(end - start + 1) + (20 if kind == "present" else 0)
+            for start, end, kind in zip(tiling.starts, ends, tiling.kinds, strict=True)
+        )
+        self._before = [0.0, *accumulate(shares)]
+
+    def cell(self, address: int, cells: int) -> int:
+        """Return which of `cells` cells an address falls into."""
+        i = self._tiling.index(min(max(address, self._tiling.low), self._tiling.high - 1))
+        start, size, _ = self._tiling[i]
+        share = self._before[i + 1] - self._before[i]
+        at = self._before[i] + share * min(max(address - start, 0), size - 1) / size
+        return min(cells - 1, int(at * cells / self._before[-1]))
+
+    def address(self, cell: int, cells: int) -> int:
+        """Return the first address that falls into a cell, or is near it."""
+        at = self._before[-1] * cell / cells
+        i = min(len(self._tiling) - 1, bisect.bisect_right(self._before, at) - 1)
+        start, size, _ = self._tiling[i]
+        share = self._before[i + 1] - self._before[i]
+        return start + min(size - 1, int(size * max(0.0, at - self._before[i]) / share))
+
+    def draw(self, cells: int) -> str:
+        """Return a character for each cell."""
+        drawn = []
+        for cell in range(cells):
+            low = bisect.bisect_right(self._before, self._before[-1] * cell / cells) - 1
+            high = bisect.bisect_left(self._before, self._before[-1] * (cell + 1) / cells)
+            kinds = set(self._tiling.kinds[max(0, low) : max(low + 1, high)])
+            drawn.append(next(c for kind, c in CELLS.items() if kind in kinds))
+        return "".join(drawn)
