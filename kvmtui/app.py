@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 from textual import events
 from textual.app import App
 from textual.binding import Binding, BindingType
+from textual.driver import Driver
 from textual.filter import LineFilter
 
 import kvmlib
@@ -21,6 +22,7 @@ from kvmtui.messages import FindHeaders, Opened
 from kvmtui.opening import Opening, Samples
 from kvmtui.place import Place
 from kvmtui.screen import DumpScreen
+from kvmtui.sgr import slim_driver
 from kvmtui.terminal import Look, ascii_filter
 from kvmtui.views.chooser import ChooserScreen
 from kvmtui.views.finding import FindScreen
@@ -58,6 +60,9 @@ class KvmtuiApp(App[None]):
     def get_line_filters(self) -> Sequence[LineFilter]:
         filters = super().get_line_filters()
         return filters if self._ascii is None else [*filters, self._ascii]
+
+    def get_driver_class(self) -> type[Driver]:
+        return slim_driver(super().get_driver_class())
 
     def on_mount(self) -> None:
         self._leave_on_signals()

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
     from textual.binding import BindingType
 
+#: Rows that two panes and some bytes need.
+_ROOMY = 30
+
 
 class MemoryView(MemoryCore):
     """The kernel's memory, byte by byte."""
@@ -92,6 +95,7 @@ class MemoryView(MemoryCore):
 
     def _reshape(self, shape: Shape) -> None:
         self.hex.reshape(shape)
+        self.tell()
         if shape.pointers:
             self._look_for_landmarks()
         self.post_message(Status(shape.said or "bytes in hex"))
@@ -109,7 +113,17 @@ class MemoryView(MemoryCore):
     def action_inspect(self) -> None:
         self._look_for_landmarks()
         self.toggle_class("-inspect")
+        self._make_room("-walk")
         self.tell()
+
+    def action_walk(self) -> None:
+        self._make_room("-inspect")
+        super().action_walk()
+
+    def _make_room(self, other: str) -> None:
+        """Where there are few rows, hide the other pane, so that bytes stay on the screen."""
+        if self.size.height < _ROOMY:
+            self.remove_class(other)
 
     def tell(self) -> None:
         super().tell()

@@ -11,7 +11,7 @@ from itertools import accumulate
 
 from kvmtui.widgets.rows import Kind, Tiling
 
-#: What stands for a kind; where several share a cell, the first of these that is among them.
+#: What stands for a kind.
 CELLS: dict[Kind, str] = {"present": "#", "truncated": "~", "not_in_dump": ":", "unlisted": "?", "unmapped": "."}
 
 
@@ -21,11 +21,7 @@ class Scale:
     def __init__(self, tiling: Tiling) -> None:
         self._tiling = tiling
         ends = [*tiling.starts[1:], tiling.high]
-        # A range with bytes gets as much as a hole of a million times its size.
-        shares = (
-            math.log2(end - start + 1) + (20 if kind == "present" else 0)
-            for start, end, kind in zip(tiling.starts, ends, tiling.kinds, strict=True)
-        )
+        shares = (math.log2(end - start + 1) for start, end in zip(tiling.starts, ends, strict=True))
         self._before = [0.0, *accumulate(shares)]
 
     def cell(self, address: int, cells: int) -> int:
@@ -45,11 +41,15 @@ class Scale:
         return start + min(size - 1, int(size * max(0.0, at - self._before[i]) / share))
 
     def draw(self, cells: int) -> str:
-        """Return a character for each cell."""
+        """Return a character for each cell: that of the kind which has most of it."""
+        before, kinds = self._before, self._tiling.kinds
         drawn = []
         for cell in range(cells):
-            low = bisect.bisect_right(self._before, self._before[-1] * cell / cells) - 1
-            high = bisect.bisect_left(self._before, self._before[-1] * (cell + 1) / cells)
-            kinds = set(self._tiling.kinds[max(0, low) : max(low + 1, high)])
-            drawn.append(next(c for kind, c in CELLS.items() if kind in kinds))
+            low, high = before[-1] * cell / cells, before[-1] * (cell + 1) / cells
+            shares = dict.fromkeys(CELLS, 0.0)
+            for i in range(max(0, bisect.bisect_right(before, low) - 1), len(kinds)):
+                if before[i] >= high:
+                    break
+                shares[kinds[i]] += min(high, before[i + 1]) - max(low, before[i])
+            drawn.append(CELLS[max(shares, key=shares.__getitem__)])
         return "".join(drawn)
