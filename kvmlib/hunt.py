@@ -198,7 +198,7 @@ def look_for(
             filled = held
             for run in group:
                 if kd.image.readinto(run.offset, view[filled : filled + run.size]) < run.size:
-                    raise KvmError(f"{printable(kd.path)} ends before file offset {run.offset + run.size:#x} now")
+                    raise KvmError(f"the file ends before file offset {run.offset + run.size:#x} now: it shrank")
                 filled += run.size
             base = group[0].address - held
             for at, needle in _hits(pattern, buffer, held, filled, base, left):

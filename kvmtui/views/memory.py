@@ -11,7 +11,7 @@ from textual.worker import get_current_worker
 import kvmlib
 from kvmtui.actions import bindings_for
 from kvmtui.messages import Status
-from kvmtui.views.memory_core import MemoryCore
+from kvmtui.views.memory_search import MemorySearch
 from kvmtui.widgets.inspector import SEEN, InspectorPane, inspect_lines
 from kvmtui.widgets.pointee import pointee
 from kvmtui.widgets.shape import FORMS, ByteOrder, Shape, next_unit
@@ -20,11 +20,8 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
     from textual.binding import BindingType
 
-#: Rows that two panes and some bytes need.
-_ROOMY = 30
 
-
-class MemoryView(MemoryCore):
+class MemoryView(MemorySearch):
     """The kernel's memory, byte by byte."""
 
     view_id: ClassVar[str] = "memory"
@@ -36,11 +33,13 @@ class MemoryView(MemoryCore):
         "  ::  mapped, but that memory was not dumped\n"
         "  ~~  it should be in the dump, but the file ends before it\n"
         "Rows that are all alike are folded to one, which begins with *. The strip on the right is the whole address "
-        "space from top to bottom, not to scale: # memory, . not mapped, : not dumped, ~ cut off; where the cursor is "
+        "space from top to bottom, not to scale: | memory, blank not mapped, : not dumped, ~ cut off; where the cursor is "
         "stands out.\n"
         "The lines below the bytes say where the cursor is: virtual address, physical address, file offset, segment, "
         "symbol, and the pointer under the cursor when it points to mapped memory. A pointer is read at the address "
         "under the cursor rounded down to its size, in the machine's byte order.\n"
+        "/ searches; what is found is a list that fills while the search runs: Enter shows the place, n and N go from "
+        "one to the next, Escape cancels the search, and hides the list when it is done.\n"
         "Arrows or h j k l move, Space and b turn pages, 0 and $ go to the ends of the row, Home and End or < and > "
         "to the ends of everything. Tab goes to the pane below the bytes, where the arrows scroll, and back."
     )
@@ -113,17 +112,12 @@ class MemoryView(MemoryCore):
     def action_inspect(self) -> None:
         self._look_for_landmarks()
         self.toggle_class("-inspect")
-        self._make_room("-walk")
+        self.make_room("-walk", "-results")
         self.tell()
 
     def action_walk(self) -> None:
-        self._make_room("-inspect")
+        self.make_room("-inspect", "-results")
         super().action_walk()
-
-    def _make_room(self, other: str) -> None:
-        """Where there are few rows, hide the other pane, so that bytes stay on the screen."""
-        if self.size.height < _ROOMY:
-            self.remove_class(other)
 
     def tell(self) -> None:
         super().tell()

@@ -62,7 +62,7 @@ class MemoryCore(View):
         self._listing = False
         self._note = ""
         self._noted: Target | None = None
-        self._where: Where | None = None
+        self.where: Where | None = None
 
     def compose(self) -> ComposeResult:
         yield Lines(id="memory-heading")
@@ -224,7 +224,7 @@ class MemoryCore(View):
             where = where_pa(self.kd, address, self._virtual)
         else:
             where = where_va(self.kd, address)
-        self._where = where
+        self.where = where
         self.query_one("#memory-heading", Lines).show([self._heading()])
         self.query_one(SpaceStrip).show(view.space.scale, address)
         lines = status_lines(self.kd, where, self._pointer(), self._note, self.size.width)
@@ -278,8 +278,8 @@ class MemoryCore(View):
         self.app.push_screen(GoToDialog(self.kd, self.here), done)
 
     def action_walk(self) -> None:
-        if not self.has_class("-walk") and self._where is not None:
-            self.query_one(WalkPane).show_va(self._where.va)
+        if not self.has_class("-walk") and self.where is not None:
+            self.query_one(WalkPane).show_va(self.where.va)
         self.toggle_class("-walk")
         self.tell()
         self._focus_hex()
@@ -291,7 +291,7 @@ class MemoryCore(View):
 
     def action_physical(self) -> None:
         """Switch between virtual and physical memory, staying on the same byte."""
-        where = self._where
+        where = self.where
         if where is None:
             return
         if not self.physical:

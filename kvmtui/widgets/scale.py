@@ -11,8 +11,8 @@ from itertools import accumulate
 
 from kvmtui.widgets.rows import Kind, Tiling
 
-#: What stands for a kind.
-CELLS: dict[Kind, str] = {"present": "#", "truncated": "~", "not_in_dump": ":", "unlisted": "?", "unmapped": "."}
+#: What stands for a kind: it stands beside text, and must not look like a part of it.
+CELLS: dict[Kind, str] = {"present": "|", "truncated": "~", "not_in_dump": ":", "unlisted": "?", "unmapped": " "}
 
 
 class Scale:
