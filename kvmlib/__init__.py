@@ -107,6 +107,10 @@ if TYPE_CHECKING:
         Machine as Machine,
         Register as Register,
     )
+    from kvmlib.rangefile import (
+        RangeForm as RangeForm,
+        write_range as write_range,
+    )
     from kvmlib.registers import (
         panic_registers as panic_registers,
         trap_registers as trap_registers,
@@ -171,6 +175,7 @@ _HOME = {
     "msgscan": "Buffer boots",
     "namelist": "Symbol SymbolTable",
     "panic": "Summary summary",
+    "rangefile": "RangeForm write_range",
     "registers": "panic_registers trap_registers",
     "report": "report_text",
     "sample": "Sample SampleFrame make_sample sample_names",

@@ -106,6 +106,12 @@ ACTIONS: tuple[Action, ...] = (
     Action("results", "r", "Results", "Show or hide the list of what was found.", "memory", False),
     Action("stop", "escape,C", "Stop", "Cancel the search; when none runs, hide its list.", "memory", False),
     Action("aliases", "a", "Addresses", "List every virtual address that is mapped to this byte.", "memory", False),
+    Action("mark", "m", "Bookmark", "Keep this place, with a note; or change the note.", "memory", False),
+    Action(
+        "bookmarks", "M", "Bookmarks", "List the bookmarks of this dump, to go to one or remove it.", "memory", False
+    ),
+    Action("history", "H", "History", "List where Back would lead, to go to one of these places.", "memory", False),
+    Action("export", "e", "Export", "Write a range of memory to a file: raw, hex dump or C array.", "memory", False),
     Action("units", "v", "Units", "Take 1, 2, 4 or 8 bytes as a number, or as a pointer and say where to.", "memory"),
     Action("form", "x", "Hex/dec/char", "Spell numbers in hex, in decimal or as characters.", "memory", False),
     Action("byteorder", "O", "Byte order", "Take numbers in the other byte order than the dump's.", "memory", False),

@@ -11,7 +11,7 @@ from textual.worker import get_current_worker
 import kvmlib
 from kvmtui.actions import bindings_for
 from kvmtui.messages import Status
-from kvmtui.views.memory_search import MemorySearch
+from kvmtui.views.memory_places import MemoryPlaces
 from kvmtui.widgets.inspector import SEEN, InspectorPane, inspect_lines
 from kvmtui.widgets.pointee import pointee
 from kvmtui.widgets.shape import FORMS, ByteOrder, Shape, next_unit
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from textual.binding import BindingType
 
 
-class MemoryView(MemorySearch):
+class MemoryView(MemoryPlaces):
     """The kernel's memory, byte by byte."""
 
     view_id: ClassVar[str] = "memory"
@@ -33,13 +33,14 @@ class MemoryView(MemorySearch):
         "  ::  mapped, but that memory was not dumped\n"
         "  ~~  it should be in the dump, but the file ends before it\n"
         "Rows that are all alike are folded to one, which begins with *. The strip on the right is the whole address "
-        "space from top to bottom, not to scale: | memory, blank not mapped, : not dumped, ~ cut off; where the cursor is "
-        "stands out.\n"
+        "space from top to bottom, not to scale: | memory, blank not mapped, : not dumped, ~ cut off; the cursor's "
+        "place stands out.\n"
         "The lines below the bytes say where the cursor is: virtual address, physical address, file offset, segment, "
         "symbol, and the pointer under the cursor when it points to mapped memory. A pointer is read at the address "
         "under the cursor rounded down to its size, in the machine's byte order.\n"
         "/ searches; what is found is a list that fills while the search runs: Enter shows the place, n and N go from "
         "one to the next, Escape cancels the search, and hides the list when it is done.\n"
+        "Bookmarks are kept with a note in a file of your own, under XDG_STATE_HOME; the dump isn't touched.\n"
         "Arrows or h j k l move, Space and b turn pages, 0 and $ go to the ends of the row, Home and End or < and > "
         "to the ends of everything. Tab goes to the pane below the bytes, where the arrows scroll, and back."
     )
