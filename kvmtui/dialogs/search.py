@@ -25,7 +25,9 @@ KINDS: dict[str, str] = {
     "64-bit": "a number, decimal or 0x...; may be negative",
     "pointer": "who points to it: 0x..., symbol, register; nothing: the cursor's va",
 }
-PLACES = ("virtual", "physical")
+#: Where: all of one kind of memory, or of the kind that is shown what lies from the cursor on.
+PLACES = ("virtual memory", "physical memory", "from here on")
+HERE = 2
 
 
 class Search(NamedTuple):
@@ -33,12 +35,12 @@ class Search(NamedTuple):
 
     Attributes:
         kind, text: as they were written.
-        physical: whether physical memory is searched.
+        place: which of PLACES is searched.
     """
 
     kind: str = "bytes"
     text: str = ""
-    physical: bool = False
+    place: int = 0
 
 
 def pattern_of(kd: kvmlib.Kvm, search: Search, here: Target | None = None) -> kvmlib.Pattern:
@@ -108,7 +110,7 @@ class SearchDialog(Dialog["tuple[Search, kvmlib.Pattern] | None"]):
                 yield Choice(list(KINDS), list(KINDS).index(self.last.kind), id="search-kind")
             with Horizontal():
                 yield text("in")
-                yield Choice([f"{p} memory" for p in PLACES], int(self.last.physical), id="search-place")
+                yield Choice(PLACES, self.last.place, id="search-place")
             yield text(id="search-hint", classes="dialog-faint")
             yield text(id="search-error")
             yield text("Enter: search   Up Down: as what   Tab: next line   Escape: cancel", classes="dialog-faint")
@@ -142,7 +144,7 @@ class SearchDialog(Dialog["tuple[Search, kvmlib.Pattern] | None"]):
 
     def action_go(self) -> None:
         kind = self.query_one("#search-kind", Choice).word
-        search = Search(kind, self.query_one(Input).value, self.query_one("#search-place", Choice).index == 1)
+        search = Search(kind, self.query_one(Input).value, self.query_one("#search-place", Choice).index)
         try:
             pattern = pattern_of(self.kd, search, self.here)
         except kvmlib.KvmError as e:

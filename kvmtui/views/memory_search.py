@@ -11,7 +11,7 @@ from textual.message import Message
 
 import kvmlib
 from kvmtui.dialogs.goto import Target
-from kvmtui.dialogs.search import PLACES, Search, SearchDialog
+from kvmtui.dialogs.search import HERE, PLACES, Search, SearchDialog
 from kvmtui.views.memory_core import MemoryCore
 from kvmtui.widgets.progress import Meter
 from kvmtui.widgets.results import ResultsPane
@@ -97,17 +97,28 @@ class MemorySearch(MemoryCore):
         def done(answer: tuple[Search, kvmlib.Pattern] | None) -> None:
             if answer is not None:
                 self._last, pattern = answer
-                self.search(pattern, self._last.physical)
+                place = self._last.place
+                if place == HERE:
+                    self.search(pattern, self.physical, self.here.address)
+                else:
+                    self.search(pattern, place == 1)
 
-        last = self._last if self._last.text else self._last._replace(physical=self.physical)
+        last = self._last if self._last.text else self._last._replace(place=int(self.physical))
         self.app.push_screen(SearchDialog(self.kd, last, self.here), done)
 
-    def search(self, pattern: kvmlib.Pattern, physical: bool) -> None:
-        """Look for a pattern in virtual or physical memory."""
+    def search(self, pattern: kvmlib.Pattern, physical: bool, start: int = 0) -> None:
+        """Look for a pattern in virtual or physical memory, from `start` on."""
         meter = Meter()
-        job = Job(f"{pattern.said} in {PLACES[physical]} memory", physical, meter)
+        beginning = f" from {start:#x} on" if start else ""
+        job = Job(f"{pattern.said} in {PLACES[physical]}{beginning}", physical, meter)
         found = kvmlib.look_for(
-            self.kd, pattern, physical=physical, most=MOST, progress=meter.tell, should_stop=job.stop.is_set
+            self.kd,
+            pattern,
+            physical=physical,
+            start=start,
+            most=MOST,
+            progress=meter.tell,
+            should_stop=job.stop.is_set,
         )
         self._start(job, ((f.address, f.what) for f in found), self._preview)
 

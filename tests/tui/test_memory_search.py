@@ -89,6 +89,13 @@ async def test_next_and_previous_go_round(tmp_path: Path) -> None:
             assert "went round: that is the last place" in "\n".join(screen(pilot))
             await press(pilot, "backspace")
             assert view.here == start, "all of that was one jump"
+            view.show_pa(found[2])
+            await press(pilot, "/", "tab", "tab", "right", "right")
+            pilot.app.screen.query_one(Input).value = "ff"
+            await press(pilot, "enter")
+            await settle(pilot)
+            assert listed(view) == found[2:]
+            assert f"from {found[2]:#x} on" in view.results.heading
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -217,6 +224,9 @@ async def test_the_choice_turns_with_keys_and_clicks(tmp_path: Path) -> None:
             assert place.word == "virtual memory"
             await press(pilot, "space")
             assert place.word == "physical memory"
+            await press(pilot, "right")
+            assert place.word == "from here on"
+            await press(pilot, "right", "right")
             await pilot.click("#search-kind", offset=(9, 0))
             assert pilot.app.screen.query_one("#search-kind", Choice).word == "text"
             await press(pilot, "escape")

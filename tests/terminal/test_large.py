@@ -1,0 +1,128 @@
+"""A dump of 64 GiB, nearly all of it holes in the file: memory stays flat, and a cursor move stays small."""
+
+import os
+import struct
+import sys
+from pathlib import Path
+
+import pytest
+
+import kvmlib
+from tests.conftest import ROOT
+from tests.terminal.harness import Terminal
+
+GIB = 1 << 30
+START, SIZE = 0x100000, 64 * GIB
+#: 1 GiB pages from here on, pa 0 first.
+VA = 0xFFFF_8000_0000_0000
+TEXT = b"the last words of a large machine"
+#: What a process may grow by, in KiB, whatever it looks at.
+FLAT = 48 << 10
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("large") / "dump.img"
+    mid = kvmlib.machine("openbsd/amd64").mid
+    head = (1 << 26 | mid << 16 | 0x8FCA).to_bytes(4, "big") + struct.pack("<I", 504)
+    head += struct.pack("<QQQQ", START, 1, START, SIZE)
+    tables = bytearray(3 * 4096)
+    struct.pack_into("<Q", tables, (VA >> 39 & 511) * 8, START + 4096 | 3)
+    for i in range(SIZE // GIB + 1):
+        struct.pack_into("<Q", tables, 4096 + 8 * i, i * GIB | 0x83)
+    with open(path, "wb") as f:
+        f.write(head.ljust(512, b"\0") + tables)
+        f.truncate(512 + SIZE)
+        f.seek(512 + SIZE - 4096)
+        f.write(TEXT)
+    if path.stat().st_blocks * 512 > 1 << 20:
+        pytest.skip("the file system makes no holes")
+    return path
+
+
+def resident(pid: int) -> int:
+    """KiB of memory that a process has in use, all of it."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0])
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="VmRSS is Linux's")
+
+
+@needs_proc
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+def test_it_opens_jumps_to_its_end_and_searches_there(large: Path, size: tuple[int, int]) -> None:
+    command = [sys.executable, "-m", "kvmtui", "-o", "0", str(large)]
+    with Terminal(command, size=size, env={"PYTHONPATH": str(ROOT)}) as terminal:
+        terminal.wait_for("openbsd/amd64", 30)
+        terminal.press("5")
+        terminal.wait_for("file 0x", 30)
+        terminal.settle()
+        before = resident(terminal.pid)
+        terminal.press("end", "[", "end", "[")
+        last = VA + START + SIZE - 4096
+        terminal.press("g")
+        terminal.wait_for("Go to")
+        terminal.type(f"{last:#x}")
+        terminal.press("enter")
+        terminal.wait_for("the last words o")
+        terminal.press("up", "up", "pageup", "pageup", "home", "g")
+        terminal.wait_for("Go to")
+        terminal.type(f"{last - 0x10000:#x}")
+        terminal.press("enter")
+        terminal.wait_for(f"{last - 0x10000:#x}  pa")
+        assert "the same as the row above" in terminal.text
+        terminal.press("/")
+        terminal.wait_for("Look for")
+        terminal.press("down")
+        terminal.type("last words")
+        terminal.press("tab", "tab", "right", "right", "enter")
+        terminal.wait_for("1 found: 'last words'")
+        terminal.press("enter")
+        terminal.wait_for(f"va {last + 4:#x}")
+        terminal.press("p")
+        terminal.wait_for(f"va {last + 4:#x}  pa {START + SIZE - 4096 + 4:#x}")
+        terminal.settle()
+        after = resident(terminal.pid)
+        assert after - before < FLAT, (before, after)
+        if os.environ.get("KVMTUI_SHOW_RSS"):
+            print(f"{size}: {before} KiB at first, {after} KiB in the end")
+        terminal.press("q")
+        assert terminal.exit_status() == 0
+
+
+@pytest.mark.parametrize("term", ["xterm-256color", "vt100"])
+def test_a_cursor_move_inside_the_page_is_small(large: Path, term: str) -> None:
+    command = [sys.executable, "-m", "kvmtui", "-o", "0", str(large)]
+    with Terminal(command, term=term, env={"PYTHONPATH": str(ROOT)}) as terminal:
+        terminal.wait_for("openbsd/amd64", 30)
+        terminal.press("5")
+        terminal.wait_for("file 0x", 30)
+        terminal.press("g")
+        terminal.wait_for("Go to")
+        terminal.type(f"{VA + START + SIZE - 4096:#x}")
+        terminal.press("enter")
+        terminal.wait_for("the last words o")
+        terminal.press("right")
+        terminal.settle()
+        for key in ("right", "right", "left", "down", "up", "down", "right", "up"):
+            terminal.press(key)
+            sent = terminal.settle()
+            assert 0 < len(sent) < 400, (key, len(sent))
+
+
+def test_the_library_searches_a_small_part_of_it(large: Path) -> None:
+    with kvmlib.open(large, dump_off=0) as kd:
+        pattern = kvmlib.Pattern.of_text(TEXT.decode(), "little")
+        start = START + SIZE - (1 << 20)
+        told: list[tuple[int, int]] = []
+        (found,) = kvmlib.look_for(
+            kd, pattern, physical=True, start=start, progress=lambda *numbers: told.append(numbers)
+        )
+        assert found.address == START + SIZE - 4096
+        assert told[-1] == (1 << 20, 1 << 20)
+        (found,) = kvmlib.look_for(kd, pattern, start=VA + start)
+        assert found.address == VA + START + SIZE - 4096
+        assert [va for va, _ in kvmlib.vas_of(kd, start)] == [
+            va for va in (VA + start, 0xFFFF_FD80_0000_0000 + start) if kd.kvatop(va)[0] == start
+        ]
