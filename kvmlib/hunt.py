@@ -181,13 +181,13 @@ def look_for(
     """
     check = _checker(should_stop)
     runs: list[_Run] = []
-    for run in _runs(kd, physical, start, stop):
+    keep = pattern.longest - 1
+    for run in _meeting_data(kd, _runs(kd, physical, start, stop), pattern, keep):
         check()
         if len(runs) == _RANGES:
             raise KvmError(f"memory has more than {_RANGES:,} ranges there: search a part of it, or physical memory")
         runs.append(run)
     total, done, left = sum(run.size for run in runs), 0, most
-    keep = pattern.longest - 1
     buffer = bytearray(keep + _PIECE)
     held, behind = 0, -1
     with memoryview(buffer) as view:
@@ -281,6 +281,26 @@ def _placed(kd: Kvm, address: int, pa: int, size: int) -> Iterator[_Run]:
         address += n
         pa += n
         size -= n
+
+
+def _meeting_data(kd: Kvm, runs: Iterator[_Run], pattern: Pattern, keep: int) -> Iterator[_Run]:
+    """Leave out of `runs` the holes of a sparse file in which the pattern can't lie."""
+    if not all(any(needle.anchor[1]) for needle in pattern.needles):
+        yield from runs
+        return
+    for run in runs:
+        if run.size < _PIECE:
+            yield run
+            continue
+        end = run.offset + run.size
+        # The ends stay: what lies across them goes on in another run.
+        parts = [(run.offset, run.offset), *kd.image.written(run.offset, end), (end, end)]
+        at = run.offset
+        for low, high in parts:
+            low, high = max(at, low - keep), min(end, high + keep)
+            if low < high:
+                yield _Run(run.address + low - run.offset, low, high - low)
+                at = high
 
 
 def _groups(runs: Sequence[_Run]) -> Iterator[list[_Run]]:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import BinaryIO
 
 from kvmlib.errors import FormatError, KvmError, ReadOnlyError
+from kvmlib.holes import written
 from kvmlib.packing import Method, method_of, pieces
 from kvmlib.text import printable
 
@@ -29,6 +30,8 @@ _COPY = 1 << 20
 _PIECE = 256 << 10
 #: In a piece that has more than so many of a needle's rarest byte, looking at each of them is slow.
 _RARE = 64
+#: Bytes that are read without the mapping.
+_SMALL = 64 << 10
 #: Never wait for a pipe's other end, never take a terminal over.
 _OPEN_FLAGS = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 #: On Linux this makes the kernel refuse to open a disk that is mounted, swapped to, or held by what lies over it, and
@@ -87,6 +90,10 @@ class Image:
     def _tolerant(self, offset: int, n: int) -> bytes:
         """Read for a search: one bad sector must not end it."""
         return self.read(offset, n)
+
+    def written(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """Yield the stretches (first offset, offset behind the last) of [start, stop) that may be other than zeros."""
+        yield start, min(stop, self.size)
 
     def sample(self, start: int, stop: int, step: int) -> bytes:
         """Return every `step`-th byte of [start, stop), the one at `start` first."""
@@ -209,13 +216,48 @@ class MappedFile(Image):
 
     def read(self, offset: int, n: int) -> bytes:
         """Return up to `n` bytes at `offset`; fewer only where the image ends."""
-        self._guard()
-        return self._map[offset : offset + n] if offset >= 0 else b""
+        n = min(n, self.size - offset)
+        if n <= 0 or offset < 0:
+            return b""
+        if n > _SMALL:
+            self._guard()
+            return self._map[offset : offset + n]
+        # Without the mapping: the first touch of a page in it makes some systems fetch megabytes around.
+        try:
+            data = os.pread(self._fd, n, offset)
+        except OSError as e:
+            self._guard()
+            raise KvmError(f"cannot read {printable(self.path)} at {offset:#x}: {e.strerror}") from e
+        if len(data) < n:
+            self._guard()
+        return data
+
+    def find(self, needle: bytes, start: int, stop: int) -> int:
+        """Return the first offset in [start, stop) at which `needle` lies whole, -1 where there is none."""
+        stop = min(stop, self.size)
+        if not any(needle):
+            return super().find(needle, start, stop)
+        # A part of it is no zero, so it meets something that was written.
+        more = len(needle) - 1
+        for low, high in self.written(start, stop):
+            if (found := super().find(needle, max(start, low - more), min(stop, high + more))) >= 0:
+                return found
+        return -1
+
+    def written(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """Yield the stretches of [start, stop) that aren't holes of a sparse file."""
+        return written(self._fd, start, min(stop, self.size))
 
     def sample(self, start: int, stop: int, step: int) -> bytes:
         """Return every `step`-th byte of [start, stop), the one at `start` first."""
         self._guard()
-        return self._map[start : min(stop, self.size) : step]
+        stop = min(stop, self.size)
+        firsts = bytearray(max(0, -(-(stop - start) // step)))
+        for low, high in self.written(start, stop):
+            first = low + (start - low) % step
+            piece = self._map[first:high:step]
+            firsts[(first - start) // step : (first - start) // step + len(piece)] = piece
+        return bytes(firsts)
 
     def readinto(self, offset: int, view: memoryview) -> int:
         """Fill `view` without the mapping: a bad block is an error then, where touching its page is a SIGBUS."""

@@ -98,6 +98,7 @@ class HexView(ScrollView, can_focus=True):
         self.note: Note | None = None
         #: Whether rows that are all alike are folded to one.
         self.folding = False
+        self._busy = False
         self._looked: tuple[int, int, int] | None = None
         #: Rows to scroll at once when the cursor leaves the window: on a slow line one repaint for many moves.
         self.stride = 1
@@ -267,13 +268,17 @@ class HexView(ScrollView, can_focus=True):
 
     def _fold(self) -> None:
         """Fold what is alike on the screen. Nothing changes as long as the same rows are on it."""
-        # Rows that come in for those that went away may be alike too; a few times is enough for any screen.
-        for _ in range(self._height if self.folding else 0):
+        if not self.folding or self._busy:
+            return
+        self._busy = True
+        # Rows that come in for those that went away may be alike too. Where all is alike there is no end to that.
+        for _ in range(self._height):
             top = round(self.scroll_target_y)
             looked = (top, self._height, self.model.total)
             if looked == self._looked or not self._fold_once(top):
-                self._looked = looked
-                return
+                break
+        self._looked = (round(self.scroll_target_y), self._height, self.model.total)
+        self._busy = False
 
     def _fold_once(self, top: int) -> bool:
         """Fold the first run of rows on the screen that isn't yet; the cursor's row stays where it is."""
@@ -282,7 +287,8 @@ class HexView(ScrollView, can_focus=True):
         while number < last:
             whole = model.whole_row(number)
             try:
-                first, end = model.alike(whole, self.space.read, number == top)
+                backwards = number == top and model.row(number).kind == "present"
+                first, end = model.alike(whole, self.space.read, backwards)
             except kvmlib.KvmError:
                 first = end = whole
             here = model.whole_of(self.cursor)

@@ -17,7 +17,7 @@ START, SIZE = 0x100000, 64 * GIB
 VA = 0xFFFF_8000_0000_0000
 TEXT = b"the last words of a large machine"
 #: What a process may grow by, in KiB, whatever it looks at.
-FLAT = 48 << 10
+FLAT = 32 << 10
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +40,14 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def resident(pid: int) -> int:
-    """KiB of memory that a process has in use, all of it."""
+def memory(pid: int) -> tuple[int, int]:
+    """KiB of memory that a process has in use: its own, and pages of files, which the system takes back at will."""
     status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0])
+    own, files = (int(status.split(f"{name}:")[1].split()[0]) for name in ("RssAnon", "RssFile"))
+    return own, files
 
 
-needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="VmRSS is Linux's")
+needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="RssAnon is Linux's")
 
 
 @needs_proc
@@ -58,16 +59,16 @@ def test_it_opens_jumps_to_its_end_and_searches_there(large: Path, size: tuple[i
         terminal.press("5")
         terminal.wait_for("file 0x", 30)
         terminal.settle()
-        before = resident(terminal.pid)
+        before = memory(terminal.pid)
         terminal.press("end", "[", "end", "[")
         last = VA + START + SIZE - 4096
         terminal.press("g")
-        terminal.wait_for("Go to")
+        terminal.wait_for("Right: complete")
         terminal.type(f"{last:#x}")
         terminal.press("enter")
         terminal.wait_for("the last words o")
         terminal.press("up", "up", "pageup", "pageup", "home", "g")
-        terminal.wait_for("Go to")
+        terminal.wait_for("Right: complete")
         terminal.type(f"{last - 0x10000:#x}")
         terminal.press("enter")
         terminal.wait_for(f"{last - 0x10000:#x}  pa")
@@ -77,16 +78,17 @@ def test_it_opens_jumps_to_its_end_and_searches_there(large: Path, size: tuple[i
         terminal.press("down")
         terminal.type("last words")
         terminal.press("tab", "tab", "right", "right", "enter")
-        terminal.wait_for("1 found: 'last words'")
+        # By the pages and by OpenBSD's direct map.
+        terminal.wait_for("2 found: 'last words'")
         terminal.press("enter")
         terminal.wait_for(f"va {last + 4:#x}")
         terminal.press("p")
         terminal.wait_for(f"va {last + 4:#x}  pa {START + SIZE - 4096 + 4:#x}")
         terminal.settle()
-        after = resident(terminal.pid)
-        assert after - before < FLAT, (before, after)
+        after = memory(terminal.pid)
+        assert after[0] - before[0] < FLAT, (before, after)
         if os.environ.get("KVMTUI_SHOW_RSS"):
-            print(f"{size}: {before} KiB at first, {after} KiB in the end")
+            print(f"{size}: {before} KiB of its own and of files at first, {after} KiB in the end")
         terminal.press("q")
         assert terminal.exit_status() == 0
 
@@ -99,7 +101,7 @@ def test_a_cursor_move_inside_the_page_is_small(large: Path, term: str) -> None:
         terminal.press("5")
         terminal.wait_for("file 0x", 30)
         terminal.press("g")
-        terminal.wait_for("Go to")
+        terminal.wait_for("Right: complete")
         terminal.type(f"{VA + START + SIZE - 4096:#x}")
         terminal.press("enter")
         terminal.wait_for("the last words o")
@@ -120,8 +122,8 @@ def test_the_library_searches_a_small_part_of_it(large: Path) -> None:
             kd, pattern, physical=True, start=start, progress=lambda *numbers: told.append(numbers)
         )
         assert found.address == START + SIZE - 4096
-        assert told[-1] == (1 << 20, 1 << 20)
-        (found,) = kvmlib.look_for(kd, pattern, start=VA + start)
+        assert told[-1][0] == told[-1][1] <= 1 << 20, "less, where the file system tells its holes"
+        found, _ = kvmlib.look_for(kd, pattern, start=VA + start)
         assert found.address == VA + START + SIZE - 4096
         assert [va for va, _ in kvmlib.vas_of(kd, start)] == [
             va for va in (VA + start, 0xFFFF_FD80_0000_0000 + start) if kd.kvatop(va)[0] == start

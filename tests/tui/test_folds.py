@@ -186,3 +186,17 @@ def test_layouts_fit(columns: int, digits: int) -> None:
         assert len(layout.heading()) == layout.width
         if columns >= 39 or digits < 16:
             assert layout.width <= max(columns, 44), shape
+
+
+async def test_endless_zeros_fold_without_an_end() -> None:
+    app = Host(bytes(64 << 20))
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.hex.fold_alike(True)
+        for key in ("end", "up", "pageup", "up", "home", "down", "down", "pagedown", "end"):
+            await press(pilot, key)
+            top = app.hex.scroll_offset.y
+            assert top <= app.hex.model.row_of(app.hex.cursor) < top + app.hex.size.height, key
+        assert app.hex.cursor == (64 << 20) - 1
+        app.hex.move_to(32 << 20)
+        await settle(pilot)
+        assert any(line.startswith("02000000") for line in app.lines())
