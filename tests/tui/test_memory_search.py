@@ -90,7 +90,7 @@ async def test_next_and_previous_go_round(tmp_path: Path) -> None:
             await press(pilot, "backspace")
             assert view.here == start, "all of that was one jump"
             view.show_pa(found[2])
-            await press(pilot, "/", "tab", "tab", "right", "right")
+            await press(pilot, "/", "tab", "tab", "right")
             pilot.app.screen.query_one(Input).value = "ff"
             await press(pilot, "enter")
             await settle(pilot)
