@@ -86,7 +86,7 @@ def _midmags(image: Image) -> Iterator[int]:
     words = DEV_BSIZE // 4
     buffer = bytearray(_PIECE)
     with memoryview(buffer) as view, view.cast("I") as numbers:
-        for at in range(0, image.size, _PIECE):
+        for at in _pieces(image):
             n = _fill(image, at, view)
             # The first four bytes of every block, then a search for the magic: no loop over blocks in Python.
             firsts = numbers[: n // 4 : words].tobytes()
@@ -97,6 +97,15 @@ def _midmags(image: Image) -> Iterator[int]:
                     if midmag.flag == CORE_CPU and midmag.mid in MIDS:
                         yield at + i // 4 * DEV_BSIZE
                 i = firsts.find(_MAGIC, i + 1)
+
+
+def _pieces(image: Image) -> Iterator[int]:
+    """Yield the offsets of the pieces of an image that aren't all in holes of a sparse file."""
+    begin = 0
+    for low, high in image.written(0, image.size):
+        for at in range(max(begin, low - low % _PIECE), high, _PIECE):
+            yield at
+            begin = at + _PIECE
 
 
 def _fill(image: Image, offset: int, view: memoryview) -> int:

@@ -1,5 +1,6 @@
 """Where is the dump: on a whole disk, with older dumps beside it, without its header, among thousands of others."""
 
+import contextlib
 import random
 import re
 import struct
@@ -379,3 +380,28 @@ def test_hostile_remains_are_bounded() -> None:
     for sentence in survivors(Plain(data)):
         assert len(sentence) < 300
     assert time.perf_counter() - begin < 5
+
+
+def test_a_sparse_image_is_searched_where_it_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stretches that begin anywhere, near together and far apart."""
+    path = tmp_path / "sparse.img"
+    places = [0, 3 * MIB + 4096, 3 * MIB + 12288, 7 * MIB - 4096, 40 * MIB]
+    with open(path, "wb") as f:
+        for at in places:
+            f.seek(at)
+            f.write(Small(1).device[:512])
+        f.truncate(64 * MIB)
+    asked = []
+    image = open_image(path)
+    with contextlib.closing(image):
+        readinto = image.readinto
+
+        def noted(at: int, view: memoryview) -> int:
+            asked.append(at)
+            return readinto(at, view)
+
+        monkeypatch.setattr(image, "readinto", noted)
+        assert list(_midmags(image)) == places
+        assert asked == sorted(set(asked))
+        if path.stat().st_blocks * 512 < MIB:
+            assert len(asked) < 8
