@@ -49,6 +49,10 @@ if TYPE_CHECKING:
         header_bytes as header_bytes,
         header_fields as header_fields,
     )
+    from kvmlib.forms import (
+        FieldPair as FieldPair,
+        header_pairs as header_pairs,
+    )
     from kvmlib.hunt import (
         Found as Found,
         Pattern as Pattern,
@@ -162,6 +166,7 @@ _HOME = {
     "elfwriter": "ElfSection parse_symbols write_elf",
     "facts": "Fact",
     "fields": "Field header_bytes header_fields",
+    "forms": "FieldPair header_pairs",
     "hunt": "Found Pattern look_for vas_of",
     "inval": "Obstacle check_invalidation invalidate",
     "kcore": "KcoreHdr MidMag RamSeg",

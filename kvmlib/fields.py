@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kvmlib.errors import FormatError
@@ -45,6 +45,8 @@ class Field:
         meaning: one line.
         header: the header file that declares it; empty for padding.
         children: the fields of a structure, in order, without gaps.
+        order: byte order of a number, ``little`` or ``big``; empty for what has none.
+        warning: what a reader must not miss about the value, a sentence without its full stop; mostly empty.
     """
 
     name: str
@@ -57,6 +59,8 @@ class Field:
     meaning: str
     header: str
     children: tuple[Field, ...] = ()
+    order: str = ""
+    warning: str = ""
 
 
 def header_bytes(kd: Kvm, form: Form | None = None) -> bytes:
@@ -88,7 +92,7 @@ def header_fields(kd: Kvm, form: Form | None = None) -> tuple[Field, ...]:
     Raises:
         FormatError: no header was found yet.
     """
-    machine, _ = _known(kd)
+    machine, size = _known(kd)
     assert kd.kcore_hdr is not None
     raw = header_bytes(kd, form)
     tree = _Tree(machine, raw)
@@ -101,7 +105,7 @@ def header_fields(kd: Kvm, form: Form | None = None) -> tuple[Field, ...]:
     tree.struct(KCORE_HDR, hdr.c_hdrsize, "the header of the whole file")
     tree.struct(KCORE_SEG, hdr.c_seghdrsize, "the header of the CPU segment")
     tree.cpu_data(len(raw) - hdr.c_hdrsize - 2 * hdr.c_seghdrsize)
-    tree.struct(KCORE_SEG, hdr.c_seghdrsize, "the header of the memory segment; memory follows")
+    tree.struct(KCORE_SEG, hdr.c_seghdrsize, "the header of the memory segment; memory follows", memory=size)
     return tuple(tree.fields)
 
 
@@ -123,9 +127,13 @@ class _Tree:
         self.fields: list[Field] = []
         self.hdr: Mapping[str, Any] = {}
 
-    def struct(self, layout: CStruct, size: int, meaning: str) -> None:
-        """Add a structure and the padding behind it."""
+    def struct(self, layout: CStruct, size: int, meaning: str, memory: int | None = None) -> None:
+        """Add a structure and the padding behind it; `memory` are the bytes that its c_size should count."""
         children = self._children(layout, size)
+        if memory is not None:
+            children = tuple(
+                replace(c, warning=_size_warning(c.value or 0, memory)) if c.name == "c_size" else c for c in children
+            )
         self._add(layout.name, layout.name, size, meaning, layout.header, children)
 
     def cpu_data(self, size: int) -> None:
@@ -159,6 +167,20 @@ class _Tree:
             found.append(self._padding(gap, at - gap, "alignment"))
         for i, segment in enumerate(segments):
             found.append(self._segment(i, segment, at))
+            at += PHYS_RAM_SEG.size
+        return found + self._junk(len(segments), at, start + len(data)) if segments else found
+
+    def _junk(self, segments: int, at: int, end: int) -> list[Field]:
+        """Return what a count of RAM segments that is too high takes for more of them (openbsd/sparc64)."""
+        counted = next((int(self.hdr[n]) for n in ("nmemsegs", "nmemseg") if n in self.hdr), 0)
+        counted = min(counted, segments + (end - at) // PHYS_RAM_SEG.size)
+        warning = f"this is no segment: the count in the header is too high, and the list has {segments}"
+        found = []
+        for i in range(segments, counted):
+            raw = self.raw[at : at + PHYS_RAM_SEG.size]
+            start, size = (int.from_bytes(half, self.order) for half in (raw[:8], raw[8:]))
+            field = self._segment(i, RamSeg(start, size), at)
+            found.append(replace(field, meaning="an entry that the kernel counted by mistake", warning=warning))
             at += PHYS_RAM_SEG.size
         return found
 
@@ -201,7 +223,13 @@ class _Tree:
         order: ByteOrder = "big" if f.wire == "midmag" else self.order
         value = int.from_bytes(raw, order, signed=f.wire == "i32")
         text = _midmag_text(value) if f.wire == "midmag" else self._text(f.name, value)
-        return Field(f.name, f.ctype, base + f.offset, len(raw), raw, value, text, f.meaning, header)
+        at = base + f.offset
+        return Field(
+            f.name, f.ctype, at, len(raw), raw, value, text, f.meaning, header, (), order, self._warning(f.name, value)
+        )
+
+    def _warning(self, name: str, value: int) -> str:
+        return next((w for r in self.machine.register_facts if r.label == name and (w := r.warn(value))), "")
 
     def _text(self, name: str, value: int) -> str:
         for fact in self.machine.register_facts:
@@ -218,6 +246,19 @@ class _Tree:
         raw = self.raw[self.at : self.at + size]
         self.fields.append(Field(name, ctype, self.at, size, raw, None, f"{size} bytes", meaning, header, children))
         self.at += size
+
+
+def _size_warning(value: int, memory: int) -> str:
+    """Say what is wrong with the c_size of CORE_DATA where `memory` bytes of memory should follow."""
+    wrapped = memory & 0xFFFFFFFF
+    if value != wrapped:
+        return f"{memory:#x} bytes of memory should follow: c_size should be {wrapped:#x}"
+    if memory > 0xFFFFFFFF:
+        return (
+            f"the field has 32 bits, and {memory:#x} bytes of memory follow: c_size is wrapped, "
+            f"{memory >> 32} times 4 GiB are missing. The size is the sum of the RAM segments"
+        )
+    return ""
 
 
 def _midmag_text(value: int) -> str:

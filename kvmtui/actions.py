@@ -126,7 +126,11 @@ ACTIONS: tuple[Action, ...] = (
     ),
     # -- Header
     Action("form", "f", "Form", "Show the other form of the header: the device's or the saved core's.", "header"),
+    Action("both", "v", "Both forms", "Show both forms side by side, with what differs lit, or only one.", "header"),
+    Action("about", "enter,a", "All", "Show all that is known about the field, every byte of it.", "header"),
     Action("pane", "tab,t", "Fields/bytes", "Go from the fields to the bytes, or back.", "header"),
+    Action("next", "n", "Next", "Go to the next warning; with both forms, to the next difference.", "header", False),
+    Action("previous", "N", "Previous", "Go to the warning or difference before this one.", "header", False),
     # -- Summary, Registers, Segments, Symbols
     Action("jump", "enter,m", "Show", "Show in Memory or in Messages what this line is about.", "summary"),
     Action(

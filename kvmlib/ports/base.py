@@ -66,6 +66,7 @@ class RegisterFact:
         meaning: one line.
         decode: says what the value means, given it and all the header's fields.
         index: which element, where the field is an array.
+        warn: says what is unusual about a value, a sentence without its full stop; mostly empty.
     """
 
     name: str
@@ -73,6 +74,7 @@ class RegisterFact:
     meaning: str
     decode: Callable[[int, Mapping[str, Any]], str] = lambda value, hdr: ""
     index: int | None = None
+    warn: Callable[[int], str] = lambda value: ""
 
     @property
     def label(self) -> str:

@@ -18,6 +18,11 @@ def _mmu(m: Mmu) -> Translator:
     return Radix(PAGING, m.hdr["ptdpaddr"] & FRAME, m.read, "little")
 
 
+def _warn_root(value: int) -> str:
+    extra = value & ~FRAME
+    return f"{extra:#x} is no part of the address: bits 0 to 11 and 52 to 63 of a cr3 are flags" if extra else ""
+
+
 MACHINE = Machine(
     system=NETBSD,
     arch="amd64",
@@ -48,6 +53,7 @@ MACHINE = Machine(
             64,
             "PDPpaddr: where address translation starts",
             lambda value, hdr: f"PML4 at pa {value & FRAME:#x}",
+            warn=_warn_root,
         ),
     ),
     dumpmag_bytes=4,

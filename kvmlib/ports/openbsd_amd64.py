@@ -35,6 +35,15 @@ def _decode_cr3(value: int, hdr: Mapping[str, Any]) -> str:
     return text
 
 
+def _warn_cr3(value: int) -> str:
+    if value & ~CR3_FRAME == 0:
+        return ""
+    return (
+        f"{value & ~CR3_FRAME:#x} is no part of the address: the PCID in bits 0 to 11, CR3_REUSE_PCID in bit 63. "
+        "libkvm takes them for a part of it"
+    )
+
+
 MACHINE = Machine(
     system=OPENBSD,
     arch="amd64",
@@ -59,7 +68,9 @@ MACHINE = Machine(
     segments_offset=lambda hdr: 16,
     root=lambda hdr: int(hdr["ptdpaddr"]) & CR3_FRAME,
     mmu=_mmu,
-    register_facts=(RegisterFact("ptdpaddr", 64, "cr3 of proc0: where address translation starts", _decode_cr3),),
+    register_facts=(
+        RegisterFact("ptdpaddr", 64, "cr3 of proc0: where address translation starts", _decode_cr3, warn=_warn_cr3),
+    ),
     dumpmag_bytes=8,
     pcb=Pcb(896, {"cr3": (840, 8), "rsp": (848, 8), "rbp": (856, 8)}, sp="rsp", fp="rbp", at_sp=("pc",)),
     trapframes=(OPENBSD_AMD64,),

@@ -34,6 +34,13 @@ def _decode_nmemseg(value: int, hdr: Mapping[str, Any]) -> str:
     return f"16 * {regions} + 32, by mistake: {sparc.decode_nmemseg(regions, hdr)}"
 
 
+def _warn_nmemseg(value: int) -> str:
+    regions, odd = divmod(sparc.signed(value) - 32, 16)
+    if odd or regions < 1:
+        return ""
+    return f"this is the length in bytes of a list, not a count: {regions} segments are RAM, what follows is junk"
+
+
 def _mmu(m: Mmu) -> Translator:
     form = _PAGING_SUN4V if m.hdr["cputype"] == sparc64.SUN4V else _PAGING
     return sparc64.translator(m, form, sparc64.text_and_data(m.hdr), _WORDS, "invalid address (0)")
@@ -57,7 +64,7 @@ MACHINE = Machine(
     segments_offset=sparc.segments_offset,
     root=sparc64.root,
     mmu=_mmu,
-    register_facts=sparc64.register_facts(_decode_nmemseg),
+    register_facts=sparc64.register_facts(_decode_nmemseg, _warn_nmemseg),
     dumpmag_bytes=8,
     # snapshot() in locore.s doesn't save the pc.
     pcb=Pcb(1136, {"sp": (0, 8), "pstate": (24, 2), "cwp": (27, 1), "pil": (28, 1)}, sp="sp"),

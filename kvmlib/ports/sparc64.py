@@ -95,11 +95,13 @@ _FACTS = (
 )
 
 
-def register_facts(decode_nmemseg: Callable[[int, Mapping[str, Any]], str]) -> tuple[RegisterFact, ...]:
+def register_facts(
+    decode_nmemseg: Callable[[int, Mapping[str, Any]], str], warn_nmemseg: Callable[[int], str] = lambda value: ""
+) -> tuple[RegisterFact, ...]:
     """Return the registers in all headers: what nmemseg counts is each system's own."""
     return (
         RegisterFact("cputype", 32, "the CPU's type", _decode_cputype),
-        RegisterFact("nmemseg", 32, "number of RAM segments", decode_nmemseg),
+        RegisterFact("nmemseg", 32, "number of RAM segments", decode_nmemseg, warn=warn_nmemseg),
         *_FACTS,
     )
 

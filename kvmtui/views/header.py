@@ -10,10 +10,14 @@ from textual.message import Message
 
 import kvmlib
 from kvmtui.actions import bindings_for
+from kvmtui.dialogs.field import FieldDialog, PairDialog
+from kvmtui.messages import Status
 from kvmtui.views.base import View
+from kvmtui.widgets.fieldtext import PairRows, detail, pair_detail
 from kvmtui.widgets.fieldtree import FieldNodes, FieldTree
 from kvmtui.widgets.hexview import HexView
 from kvmtui.widgets.lines import Line, Lines
+from kvmtui.widgets.rowlist import RowList
 from kvmtui.widgets.space import BytesSpace, PendingSpace
 
 if TYPE_CHECKING:
@@ -35,7 +39,10 @@ class HeaderView(View):
         "field; Tab goes from one side to the other. Enter opens and closes a structure.\n"
         "A dump has two forms. The kernel writes the device form: one segment header with KCORE_MAGIC, then the CPU "
         "data. savecore(8) makes the saved form of it: kcore_hdr, the CPU segment, and the header of the memory "
-        "segment. f shows the other form; the line at the top says which one is in the file."
+        "segment. f shows the other form, v both side by side with what differs lit; the line at the top says which "
+        "one is in the file.\n"
+        "! marks a value that says something else than it seems to: n goes to the next one. What doesn't fit below the "
+        "fields is shown by a, or by Enter on a field that has no parts."
     )
     DEFAULT_CSS = """
     HeaderView {
@@ -43,7 +50,12 @@ class HeaderView(View):
         & > #header-panes { layout: horizontal; height: 1fr; }
         & > #header-panes > FieldTree { width: 1fr; }
         & > #header-panes > HexView { width: 40; }
-        & > #header-detail { overflow-y: hidden; border-top: solid $panel; height: 5; }
+        & > #header-pairs-heading { height: 1; overflow-y: hidden; display: none; }
+        & > #header-pairs { display: none; }
+        & > #header-detail { overflow-y: hidden; border-top: solid $panel; border-title-align: right; height: 7; }
+        &.-both > #header-panes { display: none; }
+        &.-both > #header-pairs { display: block; }
+        &.-both > #header-pairs-heading { display: block; }
         &.-wide > #header-panes > HexView { width: 72; }
         &.-narrow > #header-panes { layout: vertical; }
         &.-narrow > #header-panes > FieldTree { width: 1fr; height: 1fr; }
@@ -56,24 +68,46 @@ class HeaderView(View):
     class Read(Message):
         """The fields are known."""
 
-        def __init__(self, form: Form, nodes: FieldNodes, data: bytes, problem: str) -> None:
+        def __init__(
+            self, form: Form, nodes: FieldNodes, data: bytes, pairs: tuple[kvmlib.FieldPair, ...], problem: str
+        ) -> None:
             super().__init__()
             self.form = form
             self.nodes = nodes
             self.data = data
+            self.pairs = pairs
             self.problem = problem
 
     def __init__(self, kd: kvmlib.Kvm) -> None:
         super().__init__(kd)
         self._form: Form | None = None
-        self._following = False
+        self._pairs: tuple[kvmlib.FieldPair, ...] = ()
 
     def compose(self) -> ComposeResult:
         yield Lines(id="header-heading")
         with Container(id="header-panes"):
             yield FieldTree(id="header-fields")
             yield HexView(PendingSpace("reading the header ..."), id="header-bytes")
+        yield Lines(id="header-pairs-heading")
+        yield RowList(id="header-pairs")
         yield Lines(id="header-detail")
+
+    @property
+    def pairs(self) -> RowList:
+        """Both forms side by side."""
+        return self.query_one(RowList)
+
+    @property
+    def both(self) -> bool:
+        """Whether both forms are shown."""
+        return self.has_class("-both")
+
+    @property
+    def field(self) -> kvmlib.Field | None:
+        """The field under the cursor; where both forms are shown, that of a form that has it."""
+        if not self.both:
+            return self.fields.field
+        return self._pairs[self.pairs.cursor].field if self._pairs else None
 
     @property
     def fields(self) -> FieldTree:
@@ -91,7 +125,7 @@ class HeaderView(View):
     def on_show_view(self) -> None:
         if self._form is None:
             self._read("savecore" if self.kd.form == "savecore" else "device")
-        self._focus(self.hex if self.screen.focused is self.hex else self.fields)
+        self._focus(self.pairs if self.both else self.hex if self.screen.focused is self.hex else self.fields)
 
     def on_resize(self) -> None:
         # Here and not by the application's breakpoints: a pane may be narrower than the screen.
@@ -99,20 +133,24 @@ class HeaderView(View):
         self.set_class(width < 72, "-narrow")
         self.set_class(width >= 110, "-wide")
         self.set_class(height < 16, "-low")
+        if self.both:
+            self._show_pairs()
         self.call_after_refresh(self._tell)
 
     @work(thread=True, exclusive=True, group="header", exit_on_error=False)
     def _read(self, form: Form) -> None:
-        nodes, data, problem = FieldNodes(()), b"", ""
+        nodes, data, pairs, problem = FieldNodes(()), b"", self._pairs, ""
         try:
             nodes = FieldNodes(kvmlib.header_fields(self.kd, form))
             data = kvmlib.header_bytes(self.kd, form)
+            pairs = pairs or kvmlib.header_pairs(self.kd)
         except kvmlib.KvmError as e:
             problem = str(e)
-        self.post_message(self.Read(form, nodes, data, problem))
+        self.post_message(self.Read(form, nodes, data, pairs, problem))
 
     def on_header_view_read(self, event: Read) -> None:
         self._form = event.form
+        self._pairs = event.pairs
         self.fields.show(event.nodes)
         self.hex.show(PendingSpace(event.problem) if event.problem else BytesSpace(event.data), 0)
         self._light()
@@ -133,6 +171,14 @@ class HeaderView(View):
             self.fields.select_byte(event.address)
             self._light()
 
+    def on_row_list_moved(self, event: RowList.Moved) -> None:
+        event.stop()
+        self._tell()
+
+    def on_row_list_chosen(self, event: RowList.Chosen) -> None:
+        event.stop()
+        self.action_about()
+
     def _light(self) -> None:
         field = self.fields.field
         if field is not None:
@@ -143,9 +189,16 @@ class HeaderView(View):
         if self._form is None:
             return
         self.query_one("#header-heading", Lines).show([self._heading()])
-        self.query_one("#header-detail", Lines).show(self._detail())
+        detail = self.query_one("#header-detail", Lines)
+        lines = self._detail()
+        detail.show(lines)
+        cut = len(lines) > detail.scrollable_content_region.height
+        detail.border_title = "a: all of it" if cut else ""
 
     def _heading(self) -> Line:
+        if self.both:
+            differ = sum(p.differs and not p.field.children for p in self._pairs)
+            return [("both forms", "strong"), (f", {differ} fields differ" if differ != 1 else ", 1 field differs", "")]
         form, found = self._form or "device", self.kd.form
         reading = self.kd.reading
         size = self.hex.space.tiling.high
@@ -161,28 +214,17 @@ class HeaderView(View):
             where = f"not in the file: {size} bytes as the kernel wrote them"
         return [(_NAMES[form], "strong"), (f", {where}", "")]
 
+    def _start(self) -> int | None:
+        """Return where in the file the form that is shown begins; None where it isn't in the file."""
+        reading = self.kd.reading
+        return reading.headers.offset if reading is not None and self._form == self.kd.form else None
+
     def _detail(self) -> list[Line]:
-        field = self.fields.field
-        if field is None:
-            return []
         width = self.size.width
-        declared = f"  {field.header}" if field.header else ""
-        name = field.name if field.name == field.ctype else f"{field.ctype} {field.name}"
-        reading = self.kd.reading if self._form == self.kd.form else None
-        if width < 72:
-            at = f"offset {field.offset:#x}"
-            at += f", file {reading.headers.offset + field.offset:#x}: " if reading else ": "
-        else:
-            at = f"offset {field.offset:#x} in the header"
-            at += f", {reading.headers.offset + field.offset:#x} in the file" if reading else ""
-            at += f", {field.size} byte{'' if field.size == 1 else 's'}: "
-        lines: list[Line] = [
-            [(name, "strong"), (declared, "label")],
-            [(field.text, "strong")],
-            [(f"{at}{_raw(field.raw, max(1, (width - len(at) + 1) // 3))}", "")],
-            [(field.meaning, "")],
-        ]
-        return [[(kvmlib.printable(text), role) for text, role in line] for line in lines]
+        if self.both:
+            return pair_detail(self._pairs[self.pairs.cursor], width) if self._pairs else []
+        field = self.fields.field
+        return detail(field, self.kd.machine, self._start(), width) if field is not None else []
 
     # -- actions -----------------------------------------------------------------------------------------------------
 
@@ -191,22 +233,74 @@ class HeaderView(View):
         if self._form is not None:
             self._read("savecore" if self._form == "device" else "device")
 
+    def action_both(self) -> None:
+        """Show both forms side by side, or one again."""
+        if not self._pairs:
+            return
+        field = self.field
+        self.toggle_class("-both")
+        if self.both:
+            self._show_pairs(field)
+            self._focus(self.pairs)
+        else:
+            pair = self._pairs[max(0, self.pairs.cursor)]
+            there = pair.device if self._form == "device" else pair.saved
+            self._focus(self.fields)
+            if there is not None:
+                self.fields.select_field(there)
+            self._light()
+        self._tell()
+
+    def _show_pairs(self, field: kvmlib.Field | None = None) -> None:
+        """Fill in the list, with the cursor on a field or where it was."""
+        rows = PairRows(self._pairs, self.pairs.scrollable_content_region.width or self.size.width - 1)
+        at = self.pairs.cursor
+        if field is not None:
+            at = next((i for i, p in enumerate(self._pairs) if field in (p.device, p.saved)), at)
+        self.query_one("#header-pairs-heading", Lines).show([rows.heading()])
+        self.pairs.show(rows, max(0, at))
+
+    def action_about(self) -> None:
+        """Show all about the field under the cursor."""
+        field = self.field
+        if field is None:
+            return
+        if self.both:
+            pair = self._pairs[self.pairs.cursor]
+            self.app.push_screen(PairDialog(self.kd, pair))
+        else:
+            self.app.push_screen(FieldDialog(self.kd, self.fields.path, field, self._start()))
+
+    def action_next(self) -> None:
+        self._next(1)
+
+    def action_previous(self) -> None:
+        self._next(-1)
+
+    def _next(self, by: int) -> None:
+        where = "behind" if by > 0 else "before"
+        if not self.both:
+            if not self.fields.warned(by):
+                self.post_message(Status(f"no field {where} this one has a warning"))
+            return
+        numbers = range(self.pairs.cursor + by, len(self._pairs) if by > 0 else -1, by)
+        number = next((i for i in numbers if self._pairs[i].differs and not self._pairs[i].field.children), None)
+        if number is None:
+            self.post_message(Status(f"no field {where} this one differs"))
+        else:
+            self.pairs.move_to(number)
+
     def action_pane(self) -> None:
         """Go from the fields to the bytes, or back."""
-        if self.screen.focused is self.hex:
+        if self.both:
+            self.action_both()
+        elif self.screen.focused is self.hex:
             self._focus(self.fields)
         else:
             self._focus(self.hex)
             self.fields.select_byte(self.hex.cursor)
             self._light()
 
-    def _focus(self, pane: FieldTree | HexView) -> None:
+    def _focus(self, pane: FieldTree | HexView | RowList) -> None:
         if self.screen.focused is not pane:
             pane.focus()
-
-
-def _raw(data: bytes, most: int) -> str:
-    """Return bytes in hex, as many as fit."""
-    if len(data) <= most:
-        return data.hex(" ")
-    return f"{data[: most - 1].hex(' ')} .."

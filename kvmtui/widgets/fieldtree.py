@@ -6,6 +6,7 @@ import bisect
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.segment import Segment
+from textual.actions import SkipAction
 from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
 from textual.message import Message
@@ -93,6 +94,7 @@ class FieldTree(ScrollView, can_focus=True):
         & > .fieldtree--struct { text-style: bold; }
         & > .fieldtree--padding { color: $text-muted; text-style: dim; }
         & > .fieldtree--value { color: $text-success; }
+        & > .fieldtree--warning { color: $text-error; text-style: bold; }
         & > .fieldtree--cursor { text-style: bold underline; }
     }
     FieldTree:focus > .fieldtree--cursor { text-style: reverse; }
@@ -103,6 +105,7 @@ class FieldTree(ScrollView, can_focus=True):
         "fieldtree--struct",
         "fieldtree--padding",
         "fieldtree--value",
+        "fieldtree--warning",
         "fieldtree--cursor",
     }
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -161,8 +164,28 @@ class FieldTree(ScrollView, can_focus=True):
     def select_byte(self, offset: int) -> None:
         """Put the cursor on the field that owns a byte, opening what it lies in; posts nothing."""
         number = self.nodes.owner(offset)
-        if number is None or not self._rows or self._rows[self._at] == number:
-            return
+        if number is not None and self._rows and self._rows[self._at] != number:
+            self._go(number, tell=False)
+
+    def select_field(self, field: kvmlib.Field) -> None:
+        """Put the cursor on one of the fields."""
+        number = next((i for i, f in enumerate(self.nodes.fields) if f is field or f == field), None)
+        if number is not None and self._rows:
+            self._go(number, tell=True)
+
+    def warned(self, by: int) -> bool:
+        """Go to the next field with a warning, or with `by` -1 to the one before; say whether there is one."""
+        if not self._rows:
+            return False
+        here = self._rows[self._at]
+        numbers = range(here + 1, len(self.nodes.fields)) if by > 0 else range(here - 1, -1, -1)
+        number = next((i for i in numbers if self.nodes.fields[i].warning), None)
+        if number is not None:
+            self._go(number, tell=True)
+        return number is not None
+
+    def _go(self, number: int, tell: bool) -> None:
+        """Put the cursor on a field, opening what it lies in."""
         around = []
         parent = self.nodes.parents[number]
         while parent >= 0:
@@ -173,7 +196,7 @@ class FieldTree(ScrollView, can_focus=True):
             self._set_open(n, True)
         if closed:
             self._measure()
-        self._to(bisect.bisect_left(self._rows, number), tell=False)
+        self._to(bisect.bisect_left(self._rows, number), tell=tell)
 
     def _set_open(self, number: int, wanted: bool) -> None:
         children = self.nodes.children(number)
@@ -244,6 +267,9 @@ class FieldTree(ScrollView, can_focus=True):
     def action_open_close(self) -> None:
         if self._rows:
             number = self._rows[self._at]
+            if not self.nodes.fields[number].children:
+                # There is nothing to open: the key may mean something else to what is around.
+                raise SkipAction
             self._set_open(number, number not in self._open)
             self._measure()
 
@@ -266,7 +292,7 @@ class FieldTree(ScrollView, can_focus=True):
     def on_click(self, event: events.Click) -> None:
         row = event.y + self.scroll_offset.y
         if row < len(self._rows):
-            if row == self._at:
+            if row == self._at and self.nodes.fields[self._rows[row]].children:
                 self.action_open_close()
             self._to(row)
 
@@ -287,5 +313,9 @@ class FieldTree(ScrollView, can_focus=True):
         if row == self._at:
             roles = ([f"fieldtree--{role}"] if role else []) + ["fieldtree--cursor"]
             look = side = self.get_component_rich_style(*roles)
-        strip = Strip([Segment(name, look), Segment(value, side)])
+        segments = [Segment(name, look)]
+        if field.warning:
+            warned = self.get_component_rich_style("fieldtree--warning")
+            segments.append(Segment("  !", look if row == self._at else warned))
+        strip = Strip([*segments, Segment(value, side)])
         return strip.adjust_cell_length(width, look if row == self._at else base)

@@ -6,10 +6,13 @@ from typing import Literal
 import pytest
 
 import kvmlib
+from kvmtui.dialogs.field import FieldDialog
 from kvmtui.views.header import HeaderView
 from kvmtui.widgets.fieldtree import FieldNodes, FieldTree
 from kvmtui.widgets.lines import Lines
+from kvmtui.widgets.rowlist import RowList
 from tests.dumps import MACHINES
+from tests.samples import sample_in
 from tests.tui.hosting import SIZES, digest, holed, hosted, press, screen
 
 each_machine = pytest.mark.parametrize("machine", MACHINES)
@@ -46,11 +49,11 @@ async def test_the_cursor_in_the_fields_lights_the_bytes(machine: str, size: tup
                 seen.append(field.name)
                 assert lit(view) == (field.offset, field.size)
                 assert view.hex.cursor == field.offset
-                detail = part(view, "detail")
+                detail = words(part(view, "detail"))
                 assert field.name in detail
                 assert field.ctype in detail
-                assert field.meaning in detail
-                assert field.text in detail
+                assert words(field.meaning) in detail
+                assert words(field.text) in detail
                 assert field.raw[:4].hex(" ") in detail
                 await press(pilot, "down")
             assert seen[:3] == ["struct kcore_seg", "c_midmag", "c_size"]
@@ -206,3 +209,111 @@ async def test_looking_changes_nothing(machine: str, tmp_path: Path) -> None:
         async with hosted(HeaderView(kd)) as pilot:
             await press(pilot, "down", "tab", "ctrl+end", "f", "tab", "end")
         assert digest(tmp_path) == before
+
+
+# -- both forms, warnings, all about a field ---------------------------------------------------------------------------
+
+
+def words(text: str) -> str:
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize("colour", [True, False])
+@pytest.mark.parametrize("size", SIZES)
+async def test_both_forms_side_by_side(size: tuple[int, int], colour: bool, tmp_path: Path) -> None:
+    with holed("openbsd/amd64").open(tmp_path) as kd:
+        view = HeaderView(kd)
+        async with hosted(view, size, colour=colour) as pilot:
+            await press(pilot, "down", "v")
+            assert view.both
+            assert view.pairs.has_focus
+            pairs = kvmlib.header_pairs(kd)
+            pair = pairs[view.pairs.cursor]
+            assert pair.device == kvmlib.header_fields(kd, "device")[0].children[0], "the cursor stays on its field"
+            text = "\n".join(screen(pilot))
+            assert "device form" in text
+            assert "saved form" in text
+            row = next(line for line in screen(pilot) if "04 9d" in line and "04 00" in line)
+            assert "c_midmag" in row
+            assert all(len(line) <= size[0] for line in screen(pilot))
+            detail = words(part(view, "detail"))
+            assert "CORE_CPU" in detail
+            assert "KCORESEG_MAGIC" in detail
+            assert pair.why.split(".")[0] in detail
+            # What differs is lit without colour too, what doesn't isn't.
+            lit_rows = [i for i, p in enumerate(pairs) if any(role == "match" for _, role in view.pairs.rows.line(i))]
+            assert lit_rows == [i for i, p in enumerate(pairs) if p.differs]
+            style = view.pairs.get_component_rich_style("rowlist--match")
+            assert colour or style.underline
+            await press(pilot, "v")
+            assert not view.both
+            assert view.fields.has_focus
+            assert view.fields.path == "struct kcore_seg > c_midmag"
+
+
+async def test_from_difference_to_difference(tmp_path: Path) -> None:
+    with holed("netbsd/amd64").open(tmp_path) as kd:
+        view = HeaderView(kd)
+        async with hosted(view) as pilot:
+            await press(pilot, "v", "home")
+            pairs = kvmlib.header_pairs(kd)
+            wanted = [i for i, p in enumerate(pairs) if p.differs and not p.field.children]
+            found = []
+            for _ in wanted:
+                await press(pilot, "n")
+                found.append(view.pairs.cursor)
+            assert found == wanted
+            await press(pilot, "n", "N")
+            assert view.pairs.cursor == wanted[-2]
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_warnings_stand_where_the_value_is(size: tuple[int, int], tmp_path: Path) -> None:
+    with kvmlib.open(sample_in(tmp_path, "openbsd/sparc64").image) as kd:
+        view = HeaderView(kd)
+        async with hosted(view, size) as pilot:
+            await press(pilot, "n")
+            assert view.fields.field is not None
+            assert view.fields.field.name == "nmemseg"
+            assert words(f"! {view.fields.field.warning}") in words(part(view, "detail"))
+            assert any("nmemseg  !" in line for line in screen(pilot))
+            await press(pilot, "n", "n")
+            assert view.fields.path == "struct cpu_kcore_hdr > segs[3]"
+            await press(pilot, "N")
+            assert view.fields.path == "struct cpu_kcore_hdr > segs[2]"
+
+
+@pytest.mark.parametrize("colour", [True, False])
+@pytest.mark.parametrize("size", SIZES)
+async def test_nothing_is_cut_without_a_way_to_see_it(size: tuple[int, int], colour: bool, tmp_path: Path) -> None:
+    with holed("openbsd/i386").open(tmp_path) as kd:
+        view = HeaderView(kd)
+        async with hosted(view, size, colour=colour) as pilot:
+            await press(pilot, "end")
+            field = view.fields.field
+            assert field is not None
+            assert field.size == 504
+            await press(pilot, "enter")
+            dialog = pilot.app.screen
+            assert isinstance(dialog, FieldDialog)
+            width = dialog.rows.scrollable_content_region.width
+            lines = ["".join(text for text, _ in line) for line in dialog.lines(width)]
+            assert max(map(len, lines)) <= width
+            each = 16 if width >= 74 else 8 if width >= 41 else 4
+            for i in range(0, 504, each):
+                assert any(field.raw[i : i + each].hex(" ") in line for line in lines)
+            await press(pilot, "escape", "home", "down", "a")
+            text = words(pilot.app.screen.query_one(RowList).text)
+            for fact in ("uint32_t", "sys/kcore.h", "c_midmag", "0x04868fca", "big-endian", "00000100 10000110"):
+                assert fact in text
+
+
+@each_size
+async def test_byte_order_is_told(machine: str, size: tuple[int, int], tmp_path: Path) -> None:
+    with holed(machine).open(tmp_path) as kd:
+        view = HeaderView(kd)
+        async with hosted(view, size) as pilot:
+            await press(pilot, "down")
+            assert f"big-endian, the highest byte first, though {machine}" in words(part(view, "detail"))
+            await press(pilot, "down")
+            assert "little-endian, the lowest byte first" in words(part(view, "detail"))
