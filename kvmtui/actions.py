@@ -124,6 +124,15 @@ ACTIONS: tuple[Action, ...] = (
         "memory",
         False,
     ),
+    # -- the page walk below Memory
+    Action("open", "enter,o", "Open table", "Show in Memory what the step reads; in the end, the byte.", "walk"),
+    Action(
+        "reverse",
+        "r",
+        "All addresses",
+        "List every virtual address that is mapped to this byte.",
+        "walk",
+    ),
     # -- Header
     Action("form", "f", "Form", "Show the other form of the header: the device's or the saved core's.", "header"),
     Action("both", "v", "Both forms", "Show both forms side by side, with what differs lit, or only one.", "header"),

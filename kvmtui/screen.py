@@ -131,7 +131,9 @@ class DumpScreen(Place):
 
     @property
     def places(self) -> tuple[str, ...]:
-        return (self.current, "dump")
+        inner = self.view.inner if self.current else None
+        # The page walk is the only part of a view that has actions of its own.
+        return (self.current, "dump") if inner is None else ("walk", self.current, "dump")
 
     @property
     def help_title(self) -> str:
@@ -142,6 +144,9 @@ class DumpScreen(Place):
         return self.view.help_text
 
     def owner(self, action: Action) -> DOMNode:
+        inner = self.view.inner
+        if action.where == "walk" and inner is not None:
+            return inner
         return self.view if action.where == self.current else super().owner(action)
 
     # -- actions -----------------------------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ class Step:
         bits: how many bits of the va do.
         note: a sentence about the outcome.
         page_shift: log2 of the page's bytes, where the page isn't as large as what the entry stands for.
+        flag_bits: which bit of the entry each of `flags` is; empty where they are no single bits.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Step:
     bits: int
     note: str
     page_shift: int | None = None
+    flag_bits: tuple[int, ...] = ()
 
 
 class Mapping(NamedTuple):

@@ -154,9 +154,14 @@ class Paging:
         """Name the bits that are set in an entry of a table of that level."""
         if level.words is not None:
             return level.words(entry)
-        if level.own_flags is not None:
-            return tuple(name for bit, name in level.own_flags.items() if entry >> bit & 1)
-        return tuple(level.flags.get(bit, name) for bit, name in self.flags.items() if entry >> bit & 1)
+        names = self.flags if level.own_flags is None else level.own_flags
+        return tuple(level.flags.get(bit, names[bit]) for bit in self.flag_bits(level, entry))
+
+    def flag_bits(self, level: Level, entry: int) -> tuple[int, ...]:
+        """Return the bits that `flag_names` names, in the same order; none where the names are no single bits'."""
+        if level.words is not None:
+            return ()
+        return tuple(bit for bit in (self.flags if level.own_flags is None else level.own_flags) if entry >> bit & 1)
 
 
 class Radix(Translator):
@@ -351,7 +356,9 @@ class Radix(Translator):
 
         def step(entry: int | None, outcome: Outcome, to: int | None, note: str) -> Step:
             flags = self.paging.flag_names(level, entry) if entry is not None else ()
-            return Step(level.name, pa, index, entry_pa, None, entry, flags, outcome, to, level.shift, level.bits, note)
+            bits = self.paging.flag_bits(level, entry) if entry is not None else ()
+            place, part = (level.name, pa, index, entry_pa, None), (level.shift, level.bits)
+            return Step(*place, entry, flags, outcome, to, *part, note, flag_bits=bits)
 
         if index >= level.count:
             return step(None, "invalid", None, self._behind(level, va, pa, index)), None

@@ -7,7 +7,7 @@ from kvmtui.dialogs.reading import ReadingDialog
 from kvmtui.widgets.lines import Line
 from kvmtui.widgets.wrap import wrap
 
-_HEADINGS = {"dump": "With a dump open", "app": "Everywhere"}
+_HEADINGS = {"walk": "In the page walk", "dump": "With a dump open", "app": "Everywhere"}
 
 
 class HelpDialog(ReadingDialog):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual.containers import Vertical
+from textual.widget import Widget
 
 import kvmlib
 
@@ -19,6 +20,11 @@ class View(Vertical):
     def __init__(self, kd: kvmlib.Kvm) -> None:
         super().__init__(id=self.view_id)
         self.kd = kd
+
+    @property
+    def inner(self) -> Widget | None:
+        """A part of the view that has actions of its own and has the focus; None where there is none."""
+        return None
 
     def on_show_view(self) -> None:
         """Become the visible view: fill in what was left for later."""

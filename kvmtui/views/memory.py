@@ -42,7 +42,10 @@ class MemoryView(MemoryPlaces):
         "one to the next, Escape cancels the search, and hides the list when it is done.\n"
         "Bookmarks are kept with a note in a file of your own, under XDG_STATE_HOME; the dump isn't touched.\n"
         "Arrows or h j k l move, Space and b turn pages, 0 and $ go to the ends of the row, Home and End or < and > "
-        "to the ends of everything. Tab goes to the pane below the bytes, where the arrows scroll, and back."
+        "to the ends of everything. Tab goes to the pane below the bytes, and back.\n"
+        "w shows the page walk. In it the arrows step from level to level: the bits of the address that choose the "
+        "entry stand in brackets, Enter shows the table in Memory, r lists every address that is mapped to the same "
+        "byte."
     )
     BINDINGS: ClassVar[list[BindingType]] = [*bindings_for("memory")]
     DEFAULT_CSS = """
@@ -73,6 +76,10 @@ class MemoryView(MemoryPlaces):
         self.hex.shape = Shape(byteorder=self.kd.machine.byteorder)
         self.hex.folding = True
         self.hex.note = self._note_of
+
+    @property
+    def inner(self) -> WalkPane | None:
+        return next((pane for pane in self.query(WalkPane) if pane.has_focus), None)
 
     # -- how bytes are spelled -----------------------------------------------------------------------------------------
 

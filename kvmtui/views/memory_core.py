@@ -232,7 +232,7 @@ class MemoryCore(View):
         crowded = self.has_class("-walk") and self.has_class("-low")
         self.query_one("#memory-status", Lines).show(lines[-1:] if crowded else lines)
         if self.has_class("-walk"):
-            self.query_one(WalkPane).show_va(where.va)
+            self.query_one(WalkPane).show_va(where.va, where.pa)
 
     def on_space_strip_picked(self, event: SpaceStrip.Picked) -> None:
         self.go(Target(event.address, self.physical))
@@ -279,7 +279,7 @@ class MemoryCore(View):
 
     def action_walk(self) -> None:
         if not self.has_class("-walk") and self.where is not None:
-            self.query_one(WalkPane).show_va(self.where.va)
+            self.query_one(WalkPane).show_va(self.where.va, self.where.pa)
         self.toggle_class("-walk")
         self.tell()
         self._focus_hex()

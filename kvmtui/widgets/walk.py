@@ -2,147 +2,199 @@
 
 from __future__ import annotations
 
-import textwrap
+from typing import ClassVar
 
-from textual.binding import Binding
+from textual import work
+from textual.binding import Binding, BindingType
+from textual.message import Message
 from textual.widget import Widget
+from textual.worker import get_current_worker
 
 import kvmlib
+from kvmtui.actions import bindings_for
+from kvmtui.messages import GoTo, Status
+from kvmtui.place import Place
 from kvmtui.widgets.lines import Line, Lines
-from kvmtui.widgets.where import where_va
+from kvmtui.widgets.walklines import Stop, walk_lines, walk_stops
+
+__all__ = ["WalkPane", "walk_lines"]
+
+#: Addresses that are listed for a physical one.
+_MOST = 1000
 
 
 class WalkPane(Lines, can_focus=True):
-    """How the machine gets from a virtual address to a physical one, and where it stops."""
+    """How the machine gets from a virtual address to a physical one, and where it stops. The arrows step through it."""
 
     DEFAULT_CSS = """
     WalkPane {
         max-height: 60%;
         border-top: solid $panel;
     }
-    WalkPane:focus { border-top: solid $accent; }
+    WalkPane:focus { border-top: solid $accent; max-height: 80%; }
     """
-    BINDINGS = [
-        Binding("up,k", "rows(-1)", "Up", show=False),
-        Binding("down,j", "rows(1)", "Down", show=False),
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *bindings_for("walk"),
+        Binding("up,left,k,h", "step(-1)", "Step back", show=False),
+        Binding("down,right,j,l", "step(1)", "Step forward", show=False),
+        Binding("home,less_than_sign", "edge(False)", "First step", show=False),
+        Binding("end,greater_than_sign", "edge(True)", "Last step", show=False),
     ]
+
+    class Found(Message):
+        """The virtual addresses of a physical one are known, or why they aren't."""
+
+        def __init__(self, pa: int, found: list[kvmlib.Mapping], more: bool, problem: str) -> None:
+            super().__init__()
+            self.pa = pa
+            self.found = found
+            self.more = more
+            self.problem = problem
 
     def __init__(self, kd: kvmlib.Kvm, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.kd = kd
         self.va: int | None = None
+        #: The physical address that is asked about where no va is known.
+        self.pa: int | None = None
+        #: The step that the cursor is on.
+        self.at = 0
+        self._stops: tuple[Stop, ...] = ()
+        self._found: WalkPane.Found | None = None
 
-    def show_va(self, va: int | None) -> None:
-        """Walk to another address; None when it isn't known."""
-        self.va = va
+    def show_va(self, va: int | None, pa: int | None = None) -> None:
+        """Walk to another address; None when it isn't known. `pa` is what it is known to be mapped to."""
+        if (va, pa) != (self.va, self.pa):
+            self.at = 0
+            self._found = None
+        self.va, self.pa = va, pa
         self._walk()
 
-    def action_rows(self, by: int) -> None:
-        self.scroll_relative(y=by, animate=False)
+    @property
+    def stop(self) -> Stop | None:
+        """What the cursor stands on."""
+        return self._stops[self.at] if self.at < len(self._stops) else None
 
     def on_resize(self) -> None:
         super().on_resize()
         self._walk()
+
+    def watch_has_focus(self, value: bool) -> None:
+        super().watch_has_focus(value)
+        self._walk()
+        # The bottom line names other keys here.
+        if self.is_attached and isinstance(self.screen, Place):
+            self.screen.bottom.refresh()
 
     def _walk(self) -> None:
         # Filled in before it becomes visible: its height is then known at once, and the screen is painted once.
         width = self.size.width or self.container_size.width
         if not width and isinstance(self.parent, Widget):
             width = self.parent.size.width
-        if width:
-            self.show(walk_lines(self.kd, self.va, width))
+        if not width:
+            return
+        lines, stops = walk_stops(self.kd, self.va, width, self.at if self.has_focus else None)
+        more, found = self._reverse_lines(len(lines), len(stops), width)
+        self._stops = (*stops, *found)
+        self.at = max(0, min(self.at, len(self._stops) - 1))
+        self.show([*lines, *more])
+        self.call_after_refresh(self._reveal)
 
+    def _reveal(self) -> None:
+        stop = self.stop
+        if stop is None or not self.has_focus:
+            return
+        top, height = round(self.scroll_target_y), max(1, self.scrollable_content_region.height)
+        first = 0 if self.at == 0 else stop.line
+        if first < top or stop.lines >= height:
+            self.scroll_to(y=first, animate=False)
+        elif stop.line + stop.lines > top + height:
+            self.scroll_to(y=stop.line + stop.lines - height, animate=False)
 
-def walk_lines(kd: kvmlib.Kvm, va: int | None, width: int) -> list[Line]:
-    """Return the walk to `va` as lines of at most `width` columns."""
-    if va is None:
-        return _wrapped("no virtual address is known that is mapped to this one", "faint", width)
-    translator = kd.translator
-    digits = translator.bits // 4
-    steps = kd.walk(va)
-    lines = [*_fitted([(f"va {va:#0{digits + 2}x}", "strong"), (f"  {translator.name}", "faint")], width)]
-    for step in steps:
-        lines += _step(kd, step, va, width)
-    last = steps[-1]
-    if last.outcome in ("page", "window"):
-        found = where_va(kd, va)
-        end = f"file offset {found.offset:#x}" if found.offset is not None else found.problem
-        lines += _wrapped(f"= pa {last.pa:#x}: {end}", "strong" if not found.problem else "bad", width)
-    else:
-        lines += _wrapped(f"stops: {last.note}", "bad", width)
-    return lines
+    # -- the way back --------------------------------------------------------------------------------------------------
 
+    @property
+    def _target_pa(self) -> int | None:
+        """The physical address in the end of the walk, or the one that is asked about."""
+        if self.va is None:
+            return self.pa
+        last = self.kd.walk(self.va)[-1]
+        return last.pa if last.outcome in ("page", "window") else None
 
-def _step(kd: kvmlib.Kvm, step: kvmlib.Step, va: int, width: int) -> list[Line]:
-    if step.index is None and step.entry_pa is None:
-        # A window, or an address that can't be one: there is no table to show.
-        return [[(step.name, "strong")]] if step.outcome != "window" else [*_wrapped(step.note, "", width)]
-    head = [(step.name if step.index is None else f"{step.name}[{step.index}]", "strong")]
-    if step.bits:
-        bits = f"{va >> step.shift & (1 << step.bits) - 1:0{step.bits}b}"
-        head.append((f"  bits {step.shift + step.bits - 1}..{step.shift} = {bits}", ""))
-    if step.entry_pa is not None:
-        at = f"file {step.entry_offset:#x}" if step.entry_offset is not None else "not in the file"
-        head.append((f"  at pa {step.entry_pa:#x} {at}", "label"))
-    lines = [*_fitted(head, width)]
-    if step.entry is None:
-        return lines if step.outcome != "next" else [*lines, *_wrapped(f"  {step.note}", "label", width)]
-    size = _entry_digits(kd, step)
-    flags = " ".join(step.flags) or "no flags"
-    to = ("  -> not valid", "bad")
-    if step.outcome == "next" and step.pa is None:
-        to = ("", "")
-    if step.pa is not None:
-        kind = "next table" if step.outcome == "next" else f"{_page(step)} page"
-        to = (f"  -> {kind} pa {step.pa if step.outcome == 'next' else _frame(step):#x}", "")
-    lines += _fitted([(f"  {step.entry:#0{size + 2}x}", ""), (f"  {flags}", "label"), to], width)
-    return lines
+    def _reverse_lines(self, line: int, number: int, width: int) -> tuple[list[Line], list[Stop]]:
+        found = self._found
+        if found is None:
+            return [], []
+        if found.problem:
+            return [[(kvmlib.printable(found.problem)[:width], "bad")]], []
+        count = len(found.found)
+        many = f"more than {count} virtual addresses are" if found.more else f"{count} virtual addresses are"
+        lines: list[Line] = [
+            [(f"{'1 virtual address is' if count == 1 else many} mapped to pa {found.pa:#x}"[:width], "strong")]
+        ]
+        stops: list[Stop] = []
+        for m in found.found:
+            mark = "> " if self.has_focus and number + len(stops) == self.at else "  "
+            stops.append(Stop(line + len(lines), 1, m.va, physical=False))
+            address = f"{m.va:#0{self.kd.translator.bits // 4 + 2}x}"
+            rest = "  ".join(("", *(part for part in (" ".join(m.flags), self.kd.describe(m.va)) if part)))
+            room = max(0, width - len(mark) - len(address))
+            lines.append([(mark, "strong"), (address, ""), (kvmlib.printable(rest)[:room], "label")])
+        return lines, stops
 
+    @work(thread=True, exclusive=True, group="reverse", exit_on_error=False)
+    def _look(self, pa: int) -> None:
+        worker = get_current_worker()
+        found: list[kvmlib.Mapping] = []
+        problem, more = "", False
+        try:
+            for va, mapping in kvmlib.vas_of(self.kd, pa, should_stop=lambda: worker.is_cancelled):
+                more = len(found) == _MOST
+                if more:
+                    break
+                found.append(mapping._replace(va=va))
+        except kvmlib.KvmError as e:
+            problem = str(e)
+        if not worker.is_cancelled:
+            self.post_message(self.Found(pa, found, more, problem))
 
-def _entry_digits(kd: kvmlib.Kvm, step: kvmlib.Step) -> int:
-    """Hex digits of a table's entry, from the distance of two of them."""
-    if step.index and step.table_pa is not None and step.entry_pa is not None:
-        return 2 * (step.entry_pa - step.table_pa) // step.index
-    return 16 if kd.translator.bits == 64 or (step.entry or 0) >> 32 else 8
+    def on_walk_pane_found(self, event: Found) -> None:
+        event.stop()
+        if event.pa == self._target_pa:
+            # The cursor goes to the first address, which makes it seen.
+            self.at = len(self._stops) - (len(self._found.found) if self._found else 0)
+            self._found = event
+            self._walk()
+            self.post_message(Status(""))
 
+    # -- actions -----------------------------------------------------------------------------------------------------
 
-def _page_shift(step: kvmlib.Step) -> int:
-    return step.shift if step.page_shift is None else step.page_shift
+    def action_step(self, by: int) -> None:
+        """Go a step forward, or back."""
+        self._to(self.at + by)
 
+    def action_edge(self, end: bool) -> None:
+        self._to(len(self._stops) - 1 if end else 0)
 
-def _page(step: kvmlib.Step) -> str:
-    page = _page_shift(step)
-    for shift, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
-        if page >= shift:
-            return f"{1 << page - shift} {unit}"
-    return f"{1 << page} bytes"
+    def _to(self, number: int) -> None:
+        number = max(0, min(number, len(self._stops) - 1))
+        if number != self.at:
+            self.at = number
+            self._walk()
 
+    def action_open(self) -> None:
+        """Show in Memory what the step reads."""
+        stop = self.stop
+        if stop is None or stop.target is None:
+            self.post_message(Status("this step reads nothing from memory"))
+        else:
+            self.post_message(GoTo(stop.target, stop.physical))
 
-def _frame(step: kvmlib.Step) -> int:
-    assert step.pa is not None
-    return step.pa >> _page_shift(step) << _page_shift(step)
-
-
-def _fitted(pieces: list[tuple[str, str]], width: int) -> list[Line]:
-    """Put pieces on one line while they fit, the rest on further lines, indented."""
-    lines: list[list[tuple[str, str]]] = [[]]
-    used = 0
-    for text, role in pieces:
-        if lines[-1] and used + len(text) > width:
-            lines.append([])
-            used = 0
-            text = f"    {text.strip()}"
-        parts = [text]
-        if len(text) > width:
-            parts = textwrap.wrap(text, width, subsequent_indent="    ", drop_whitespace=False)
-        for part in parts:
-            if lines[-1] and used + len(part) > width:
-                lines.append([])
-                used = 0
-            lines[-1].append((part, role))
-            used += len(part)
-    return [tuple(line) for line in lines]
-
-
-def _wrapped(text: str, role: str, width: int) -> list[Line]:
-    return [[(line, role)] for line in textwrap.wrap(kvmlib.printable(text), max(10, width), subsequent_indent="  ")]
+    def action_reverse(self) -> None:
+        """List the virtual addresses that are mapped to the same physical one."""
+        pa = self._target_pa
+        if pa is None:
+            self.post_message(Status("there is no physical address to look for"))
+        else:
+            self.post_message(Status(f"looking through the page tables for pa {pa:#x} ..."))
+            self._look(pa)

@@ -15,11 +15,12 @@ from kvmtui.dialogs.palette import ActionProvider, command_name
 from kvmtui.screen import VIEWS, DumpScreen
 from kvmtui.views.chooser import ChooserScreen
 from kvmtui.views.finding import FindScreen
+from kvmtui.widgets.walk import WalkPane
 from tests.tui.hosting import screen
 from tests.tui.running import dump_screen, press, running
 
 VIEW_IDS = [v.view_id for v in VIEWS]
-PLACES = {"app": KvmtuiApp, "dump": DumpScreen, "chooser": ChooserScreen, "find": FindScreen}
+PLACES = {"app": KvmtuiApp, "dump": DumpScreen, "chooser": ChooserScreen, "find": FindScreen, "walk": WalkPane}
 OWNERS: Mapping[str, type] = PLACES | {v.view_id: v for v in VIEWS}
 
 
@@ -50,7 +51,8 @@ def test_keys_are_bound_from_the_table_and_nowhere_else(where: str) -> None:
     extra = {b for b in bound if b not in bindings_for(where)}
     assert bound >= set(bindings_for(where))
     # ctrl+q is Textual's own; it must ask as q does.
-    assert {b.key for b in extra} <= {"ctrl+q"}
+    moves = {"up,left,k,h", "down,right,j,l", "home,less_than_sign", "end,greater_than_sign"}
+    assert {b.key for b in extra} <= ({"ctrl+q"} if where != "walk" else moves)
 
 
 @pytest.mark.parametrize("view_id", VIEW_IDS)

@@ -246,7 +246,7 @@ async def test_both_forms_side_by_side(size: tuple[int, int], colour: bool, tmp_
             style = view.pairs.get_component_rich_style("rowlist--match")
             assert colour or style.underline
             await press(pilot, "v")
-            assert not view.both
+            assert not view.has_class("-both")
             assert view.fields.has_focus
             assert view.fields.path == "struct kcore_seg > c_midmag"
 
