@@ -18,6 +18,7 @@ from kvmtui.actions import bindings_for
 from kvmtui.dialogs.help import HelpDialog
 from kvmtui.dialogs.palette import Palette
 from kvmtui.dialogs.save import SaveDialog
+from kvmtui.glossary import terms_in
 from kvmtui.messages import FindHeaders, Opened
 from kvmtui.opening import Opening, Samples
 from kvmtui.place import Place
@@ -114,7 +115,8 @@ class KvmtuiApp(App[None]):
     def action_help(self) -> None:
         place = self.screen
         if isinstance(place, Place):
-            self.push_screen(HelpDialog(place.help_title, place.help_text, place.places))
+            word = next(iter(terms_in(place.word)), None)
+            self.push_screen(HelpDialog(place.help_title, place.help_text, place.places, place.terms(), word))
 
     def action_palette(self) -> None:
         if isinstance(self.screen, Place):

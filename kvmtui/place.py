@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from textual.dom import DOMNode
+from textual.geometry import Region
 from textual.screen import Screen
 
 from kvmtui.actions import Action, reachable
-from kvmtui.widgets.bars import BottomBar, TitleBar
+from kvmtui.glossary import Term, terms_in
+from kvmtui.widgets.bars import Bar, BottomBar, TitleBar
 
 
 class Place(Screen[Any]):
@@ -34,6 +36,20 @@ class Place(Screen[Any]):
     def help_text(self) -> str:
         """What this place is for."""
         raise NotImplementedError
+
+    @property
+    def word(self) -> str:
+        """What is under the cursor, as text; help begins with it where it is a term."""
+        return ""
+
+    def terms(self) -> list[Term]:
+        """Return the glossary's terms that are on the screen."""
+        parts = []
+        for widget in self.query("*"):
+            if not widget.children and not isinstance(widget, Bar) and widget.is_on_screen:
+                size = widget.size
+                parts += [strip.text for strip in widget.render_lines(Region(0, 0, size.width, size.height))]
+        return terms_in("\n".join(parts))
 
     def actions_here(self) -> Iterator[Action]:
         """Yield the actions that can be done here."""

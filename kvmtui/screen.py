@@ -143,6 +143,10 @@ class DumpScreen(Place):
     def help_text(self) -> str:
         return self.view.help_text
 
+    @property
+    def word(self) -> str:
+        return self.view.word
+
     def owner(self, action: Action) -> DOMNode:
         inner = self.view.inner
         if action.where == "walk" and inner is not None:

@@ -21,7 +21,7 @@ class ReadingDialog(Dialog[None]):
         & > RowList {
             width: 100%;
             max-width: 96;
-            height: 100%;
+            height: 1fr;
             padding: 0 1;
             border: solid $accent;
             border-title-style: bold;

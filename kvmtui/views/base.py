@@ -26,6 +26,11 @@ class View(Vertical):
         """A part of the view that has actions of its own and has the focus; None where there is none."""
         return None
 
+    @property
+    def word(self) -> str:
+        """What is under the cursor, as text; help begins with it where the glossary has it."""
+        return ""
+
     def on_show_view(self) -> None:
         """Become the visible view: fill in what was left for later."""
 

@@ -110,6 +110,12 @@ class HeaderView(View):
         return self._pairs[self.pairs.cursor].field if self._pairs else None
 
     @property
+    def word(self) -> str:
+        field = self.field
+        # The field's own name first, then what it is about.
+        return f"{field.name}\n{field.meaning}\n{field.text}" if field is not None else ""
+
+    @property
     def fields(self) -> FieldTree:
         return self.query_one(FieldTree)
 

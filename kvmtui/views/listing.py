@@ -108,6 +108,11 @@ class ListingView(View):
         if self._asked and self.is_mounted and self.list.scrollable_content_region.width not in (0, self._width):
             self.fill()
 
+    @property
+    def word(self) -> str:
+        rows = self.list
+        return "".join(text for text, _ in rows.rows.line(rows.cursor)) if rows.cursor >= 0 else ""
+
     # -- the row under the cursor ------------------------------------------------------------------------------------
 
     def item(self, number: int) -> Item | None:

@@ -78,6 +78,10 @@ class MemoryView(MemoryPlaces):
         self.hex.note = self._note_of
 
     @property
+    def word(self) -> str:
+        return "page walk" if self.inner is not None else ""
+
+    @property
     def inner(self) -> WalkPane | None:
         return next((pane for pane in self.query(WalkPane) if pane.has_focus), None)
 
