@@ -65,6 +65,13 @@ def parser() -> argparse.ArgumentParser:
         const="",
         help="make a sample dump, open it, and remove it in the end; MACHINE is openbsd/amd64 unless you name another",
     )
+    p.add_argument(
+        "--lesson",
+        metavar="MACHINE",
+        nargs="?",
+        const="",
+        help="make a sample as --sample does, and begin a guided tour of the format on it",
+    )
     p.add_argument("--ascii", action="store_true", help="draw with nothing but ASCII")
     p.add_argument("--version", action=_Version, nargs=0, help="print the version")
     return p
@@ -74,17 +81,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run kvmtui; return its exit status."""
     arguments_parser = parser()
     args = arguments_parser.parse_args(argv)
-    if args.sample is not None and args.dump is not None:
-        arguments_parser.error("--sample makes its own dump: name either a sample or a DUMP")
+    if args.sample is not None and args.lesson is not None:
+        arguments_parser.error("--lesson makes its own sample: name one of the two")
+    wanted = args.sample if args.lesson is None else args.lesson
+    if wanted is not None and args.dump is not None:
+        option = "--sample" if args.lesson is None else "--lesson"
+        arguments_parser.error(f"{option} makes its own dump: name either a sample or a DUMP")
     given = (args.system, args.machine, args.dump_off, args.force_kernel or None)
     if args.dump is None and given != (None,) * 4:
         arguments_parser.error("-N, -m, -o and --force-kernel belong to a DUMP")
     from kvmtui.opening import DEFAULT_SAMPLE, Request, Samples
 
-    sample = None if args.sample is None else args.sample or DEFAULT_SAMPLE
+    sample = None if wanted is None else wanted or DEFAULT_SAMPLE
     request = None
     if args.dump is not None or sample is not None:
-        request = Request(args.dump or "", args.system, args.machine, args.dump_off, sample, args.force_kernel)
+        request = Request(
+            args.dump or "",
+            args.system,
+            args.machine,
+            args.dump_off,
+            sample,
+            args.force_kernel,
+            lesson=args.lesson is not None,
+        )
     samples = Samples()
     try:
         return _run(request, samples, args.ascii)

@@ -166,6 +166,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("open", "enter", "Open", "Open the dump, or make the sample and open it.", "chooser"),
     Action("path", "slash,p", "Path", "Write the path of a dump.", "chooser"),
     Action("headers", "h", "Headers", "List every dump header in the file under the cursor.", "chooser"),
+    Action("lesson", "L", "Lesson", "Start the guided tour on the sample under the cursor.", "chooser"),
     Action("again", "r", "Look again", "Look again for dumps.", "chooser"),
     # -- the headers in an image
     Action("open", "enter", "Open", "Open the dump that this header belongs to.", "find"),
@@ -176,6 +177,10 @@ ACTIONS: tuple[Action, ...] = (
     Action("invalidate", "i", "Invalidate", "Clear dumpmag, so that the dump is not saved again; asks first.", "dump"),
     Action("headers", "h", "Headers", "Close this dump and list every header in its image.", "dump", False),
     Action("choose", "c", "Choose", "Close this dump and choose another.", "dump", False),
+    Action("lesson", "L", "Lesson", "Start the guided tour on a sample of this machine, or leave it.", "dump", False),
+    # -- in the lesson, before all other meanings of these keys
+    Action("lesson_step(1)", "n", "Next step", "Go on with the lesson.", "lesson"),
+    Action("lesson_step(-1)", "b", "Step back", "Go back to the lesson's step before this one.", "lesson"),
     # -- everywhere
     Action("help", "question_mark", "Help", "Explain where you are, and list the keys.", "app"),
     Action("palette", "ctrl+p,colon", "Palette", "Find an action by its name.", "app", False),
@@ -197,7 +202,10 @@ def actions_for(where: str) -> tuple[Action, ...]:
 
 def bindings_for(where: str) -> list[Binding]:
     """Return the key bindings of one place."""
-    return [Binding(a.key, a.id, a.label, show=a.show_in_footer) for a in actions_for(where)]
+    # The lesson's keys come first, though other widgets are nearer: it is off most of the time, and then they are too.
+    return [
+        Binding(a.key, a.id, a.label, show=a.show_in_footer, priority=where == "lesson") for a in actions_for(where)
+    ]
 
 
 def reachable(*places: str) -> Iterator[Action]:

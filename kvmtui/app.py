@@ -15,12 +15,13 @@ from textual.filter import LineFilter
 
 import kvmlib
 from kvmtui.actions import bindings_for
+from kvmtui.dialogs.confirm import MessageDialog
 from kvmtui.dialogs.help import HelpDialog
 from kvmtui.dialogs.palette import Palette
 from kvmtui.dialogs.save import SaveDialog
 from kvmtui.glossary import terms_in
-from kvmtui.messages import FindHeaders, Opened
-from kvmtui.opening import Opening, Samples
+from kvmtui.messages import FindHeaders, Opened, StartLesson
+from kvmtui.opening import DEFAULT_SAMPLE, Opening, Request, Samples
 from kvmtui.place import Place
 from kvmtui.screen import DumpScreen
 from kvmtui.sgr import slim_driver
@@ -75,7 +76,8 @@ class KvmtuiApp(App[None]):
     def _opened(self, result: kvmlib.Kvm | kvmlib.KvmError | None) -> None:
         """Show the dump that was named on the command line, or leave."""
         if isinstance(result, kvmlib.Kvm):
-            self.push_screen(DumpScreen(result))
+            lesson = self._opening is not None and self._opening.request.lesson
+            self.push_screen(DumpScreen(result, sample=self.samples.holds(result.path), lesson=lesson))
         else:
             self.failure = str(result) if result is not None else ""
             self.exit()
@@ -102,7 +104,18 @@ class KvmtuiApp(App[None]):
     # -- from one dump to another ------------------------------------------------------------------------------------
 
     def on_opened(self, event: Opened) -> None:
-        self.switch_screen(DumpScreen(event.kd))
+        self.switch_screen(DumpScreen(event.kd, sample=self.samples.holds(event.kd.path)))
+
+    def on_start_lesson(self, event: StartLesson) -> None:
+        name = event.sample if event.sample in kvmlib.sample_names() else DEFAULT_SAMPLE
+
+        def done(result: kvmlib.Kvm | kvmlib.KvmError | None) -> None:
+            if isinstance(result, kvmlib.Kvm):
+                self.push_screen(DumpScreen(result, sample=True, lesson=True, above=True))
+            elif result is not None:
+                self.push_screen(MessageDialog("The lesson cannot begin", [f"{result}."]))
+
+        self.push_screen(WaitingScreen(Opening(Request(sample=name), self.samples)), done)
 
     def on_choose(self) -> None:
         self.switch_screen(ChooserScreen(self.samples))

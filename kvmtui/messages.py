@@ -41,6 +41,14 @@ class Opened(Message):
         self.kd = kd
 
 
+class StartLesson(Message):
+    """Make a sample and show the lesson on it, above what is shown now."""
+
+    def __init__(self, sample: str) -> None:
+        super().__init__()
+        self.sample = sample
+
+
 class Choose(Message):
     """Go back to the chooser."""
 

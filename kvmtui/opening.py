@@ -16,7 +16,10 @@ DEFAULT_SAMPLE = "openbsd/amd64"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a person asked for: a dump, or a sample of a machine; as `kvmlib.open` and `kvmlib.make_sample` take it."""
+    """What a person asked for: a dump, or a sample of a machine; as `kvmlib.open` and `kvmlib.make_sample` take it.
+
+    `lesson` says that the lesson is to begin on it.
+    """
 
     path: str = ""
     system: str | None = None
@@ -24,6 +27,7 @@ class Request:
     dump_off: int | None = None
     sample: str | None = None
     force: bool = False
+    lesson: bool = False
 
     @property
     def doing(self) -> str:

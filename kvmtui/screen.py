@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
 from textual.dom import DOMNode
+from textual.widgets import Input
 
 import kvmlib
 from kvmtui.actions import Action, bindings_for
@@ -15,10 +17,12 @@ from kvmtui.dialogs.confirm import MessageDialog
 from kvmtui.dialogs.goto import GoToDialog, Target
 from kvmtui.dialogs.invalidate import InvalidateDialog
 from kvmtui.dialogs.save import SaveDialog
-from kvmtui.messages import Choose, FindHeaders, GoTo, ShowLine, Status, Summarised
+from kvmtui.lesson import Lesson
+from kvmtui.messages import Choose, FindHeaders, GoTo, ShowLine, StartLesson, Status, Summarised
 from kvmtui.place import Place
 from kvmtui.views.base import View
 from kvmtui.views.header import HeaderView
+from kvmtui.views.lessonstrip import LessonStrip, scene_of
 from kvmtui.views.memory import MemoryView
 from kvmtui.views.messages import MessagesView
 from kvmtui.views.registers import RegistersView
@@ -42,11 +46,22 @@ VIEWS: tuple[type[View], ...] = (
 class DumpScreen(Place):
     """A dump; each view is made when it is first looked at."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings_for("dump")]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings_for("dump"), *bindings_for("lesson")]
 
-    def __init__(self, kd: kvmlib.Kvm) -> None:
+    def __init__(self, kd: kvmlib.Kvm, *, sample: bool = False, lesson: bool = False, above: bool = False) -> None:
+        """Show a dump.
+
+        Args:
+            kd: the dump.
+            sample: whether it is a sample, which may be written to.
+            lesson: whether to begin with the lesson.
+            above: whether another place is below this one, to which the end of the lesson leads back.
+        """
         super().__init__(file_name(kd.path))
         self.kd = kd
+        self._sample = sample
+        self._lesson_first = lesson
+        self._above = above
         self.current = ""
         #: The core that the dump was saved to last, in this session.
         self.saved_core: str | None = None
@@ -63,6 +78,8 @@ class DumpScreen(Place):
     async def on_mount(self) -> None:
         self._title()
         await self.show_view("summary")
+        if self._lesson_first:
+            await self.action_lesson()
 
     def _title(self) -> None:
         machine = self.kd.machine.name if self.kd.machine else ""
@@ -133,7 +150,8 @@ class DumpScreen(Place):
     def places(self) -> tuple[str, ...]:
         inner = self.view.inner if self.current else None
         # The page walk is the only part of a view that has actions of its own.
-        return (self.current, "dump") if inner is None else ("walk", self.current, "dump")
+        places = (self.current, "dump") if inner is None else ("walk", self.current, "dump")
+        return places if self.lesson is None else ("lesson", *places)
 
     @property
     def help_title(self) -> str:
@@ -153,6 +171,36 @@ class DumpScreen(Place):
             return inner
         return self.view if action.where == self.current else super().owner(action)
 
+    # -- the lesson --------------------------------------------------------------------------------------------------
+
+    @property
+    def lesson(self) -> LessonStrip | None:
+        """The lesson's strip; None where there is no lesson."""
+        return next(iter(self.query(LessonStrip)), None)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        # Letters are letters where a person writes.
+        return action != "lesson_step" or (self.lesson is not None and not isinstance(self.focused, Input))
+
+    async def action_lesson(self) -> None:
+        """Start the lesson, or leave it. It is given on a sample, where saving and invalidating do no harm."""
+        if (strip := self.lesson) is not None:
+            await strip.remove()
+            self.bottom.refresh()
+            if self._above:
+                self.dismiss()
+        elif not self._sample:
+            self.post_message(StartLesson(self.kd.machine.name if self.kd.machine else ""))
+        else:
+            strip = LessonStrip(Lesson(self.kd), lambda: scene_of(self.kd, self.view, self.saved_core is not None))
+            await self.mount(strip, before=self.bottom)
+            self.bottom.refresh()
+
+    def action_lesson_step(self, by: int) -> None:
+        """Go to another step of the lesson."""
+        if self.lesson is not None:
+            self.lesson.go(by)
+
     # -- actions -----------------------------------------------------------------------------------------------------
 
     def action_goto(self) -> None:
@@ -169,7 +217,9 @@ class DumpScreen(Place):
             if saved is not None:
                 self.saved_core = saved.core
 
-        self.app.push_screen(SaveDialog(self.kd), done)
+        # In the lesson into the sample's own folder: there is room, and nothing of it stays.
+        directory = str(Path(self.kd.path).parent) if self.lesson is not None else None
+        self.app.push_screen(SaveDialog(self.kd, directory), done)
 
     def action_headers(self) -> None:
         self.post_message(FindHeaders(self.kd.path))

@@ -16,7 +16,7 @@ from kvmtui.widgets.field import Field
 from kvmtui.widgets.lines import Line
 from kvmtui.widgets.wrap import wrap
 
-_HEADINGS = {"walk": "In the page walk", "dump": "With a dump open", "app": "Everywhere"}
+_HEADINGS = {"lesson": "In the lesson", "walk": "In the page walk", "dump": "With a dump open", "app": "Everywhere"}
 
 
 class HelpDialog(ReadingDialog):

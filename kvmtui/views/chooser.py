@@ -20,8 +20,8 @@ import kvmlib
 from kvmtui.actions import bindings_for
 from kvmtui.dialogs.confirm import MessageDialog
 from kvmtui.dialogs.save import CRASH
-from kvmtui.messages import FindHeaders, Opened
-from kvmtui.opening import Opening, Request, Samples
+from kvmtui.messages import FindHeaders, Opened, StartLesson
+from kvmtui.opening import DEFAULT_SAMPLE, Opening, Request, Samples
 from kvmtui.place import Place
 from kvmtui.views.waiting import WaitingScreen
 from kvmtui.widgets.field import Field
@@ -117,7 +117,8 @@ class ChooserScreen(Place):
         "Enter opens the dump under the cursor. Listed are saved cores, packed ones, and images in /var/crash and in "
         "the current folder; when an image is opened, the header is looked for in all of it.\n"
         "A sample is a dump that is made on the spot, of a machine that panicked in a made-up way. It lies in a "
-        "temporary folder and is removed in the end, so everything can be tried on it, saving and invalidating too.\n"
+        "temporary folder and is removed in the end, so everything can be tried on it, saving and invalidating too. L "
+        "makes it and begins the guided tour.\n"
         "/ goes to the path, where any other file or device can be named. h lists every header in the file under the "
         "cursor: an image may hold more than one dump."
     )
@@ -183,6 +184,11 @@ class ChooserScreen(Place):
         yield [("Samples, made on the spot and removed in the end", "strong")], None
         for name in kvmlib.sample_names():
             yield [(f"  {name}", "")], Request(sample=name)
+
+    def action_lesson(self) -> None:
+        """Begin the lesson on the sample under the cursor, or on the usual one."""
+        chosen = self.chosen
+        self.post_message(StartLesson((chosen.sample if chosen is not None else None) or DEFAULT_SAMPLE))
 
     # -- opening -----------------------------------------------------------------------------------------------------
 
