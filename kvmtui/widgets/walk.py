@@ -31,7 +31,7 @@ class WalkPane(Lines, can_focus=True):
         max-height: 60%;
         border-top: solid $panel;
     }
-    WalkPane:focus { border-top: solid $accent; max-height: 80%; }
+    WalkPane:focus { border-top: solid $accent; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         *bindings_for("walk"),
@@ -77,14 +77,25 @@ class WalkPane(Lines, can_focus=True):
 
     def on_resize(self) -> None:
         super().on_resize()
+        self._grow(self.has_focus)
         self._walk()
 
     def watch_has_focus(self, value: bool) -> None:
         super().watch_has_focus(value)
+        self._grow(value)
         self._walk()
         # The bottom line names other keys here.
         if self.is_attached and isinstance(self.screen, Place):
             self.screen.bottom.refresh()
+
+    def _grow(self, focus: bool) -> None:
+        """Take all rows that what stands beside it doesn't need, while it has the focus."""
+        if not focus or not isinstance(self.parent, Widget):
+            self.styles.max_height = None
+            return
+        others = [w for w in self.parent.children if w is not self and w.display]
+        least = (w.outer_size.height if (rows := w.styles.min_height) is None else int(rows.value) for w in others)
+        self.styles.max_height = max(4, self.parent.size.height - sum(least))
 
     def _walk(self) -> None:
         # Filled in before it becomes visible: its height is then known at once, and the screen is painted once.

@@ -45,7 +45,8 @@ def walk_stops(
     The step under the `cursor`, a number of a stop, is shown at length; None: the cursor isn't shown.
     """
     if va is None:
-        return _wrapped("no virtual address is known that is mapped to this one", "faint", width), ()
+        text = "no virtual address is known that is mapped to this one; Tab, then r, looks through all page tables"
+        return _wrapped(text, "faint", width), ()
     translator = kd.translator
     digits = translator.bits // 4
     steps = kd.walk(va)

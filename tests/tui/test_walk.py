@@ -92,6 +92,24 @@ async def test_arrows_step_through_the_walk(image: Path, size: tuple[int, int], 
             assert "> " not in pane.text.replace("-> ", "")
 
 
+@pytest.mark.parametrize("height", [12, 16, 18, 20, 22, 24, 30])
+async def test_the_end_is_seen_however_few_rows_there_are(tmp_path: Path, height: int) -> None:
+    sample = sample_in(tmp_path, "netbsd/arm")
+    with kvmlib.open(sample.image, system=sample.kernel) as kd:
+        view_ = MemoryView(kd)
+        async with hosted(view_, (80, height)) as pilot:
+            await press(pilot, "w", "tab", "down", "down")
+            pane = view_.query_one(WalkPane)
+            assert pane.stop is not None
+            assert pane.stop.last
+            shown = "\n".join(screen(pilot))
+            assert "> = pa " in shown
+            assert pane.text.splitlines()[-1] in shown
+            assert view_.hex.size.height >= 3
+            await press(pilot, "home")
+            assert "> first-level table" in "\n".join(screen(pilot))
+
+
 @pytest.mark.parametrize("look", [Look(), Look(colour=False)])
 async def test_enter_opens_the_entry_and_back_returns(image: Path, look: Look) -> None:
     async with running(image, look=look) as pilot:
