@@ -106,7 +106,7 @@ class Lesson:
         name = f"{self.machine.system.title}/{self.machine.arch}"
         yield LessonStep(
             "a dump",
-            f"{name} panicked. Its kernel wrote all of memory to the dump device, mostly the swap partition: for that "
+            f"{name} panicked. Its kernel wrote memory to the dump device, mostly the swap partition: for that "
             "it needs no file system. This is a sample of such a partition. The Summary says what was found in it.",
             "read why it panicked, then press n",
         )

@@ -104,8 +104,8 @@ def _at_length(bits: int, steps: list[kvmlib.Step], number: int, va: int, width:
         else:
             lines.append([(f"  {text}"[:width], "flag")])
     lines = [[(text, "label" if role == "flag" else role) for text, role in line] for line in lines]
-    if step.outcome not in ("invalid", "unreadable", "outside"):
-        # The others have said it: it is why the walk stops.
+    if step.outcome in ("next", "page"):
+        # The others have said it: it is why the walk stops, or all that there is to a window.
         lines += _wrapped(f"  {step.note}", "label", width)
     return lines
 
