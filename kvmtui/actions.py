@@ -165,7 +165,7 @@ ACTIONS: tuple[Action, ...] = (
     # -- the chooser
     Action("open", "enter", "Open", "Open the dump, or make the sample and open it.", "chooser"),
     Action("path", "slash,p", "Path", "Write the path of a dump.", "chooser"),
-    Action("headers", "h", "Headers", "List every dump header in the file under the cursor.", "chooser"),
+    Action("headers", "D", "Headers", "List every dump header in the file under the cursor.", "chooser"),
     Action("lesson", "L", "Lesson", "Start the guided tour on the sample under the cursor.", "chooser"),
     Action("again", "r", "Look again", "Look again for dumps.", "chooser"),
     # -- the headers in an image
@@ -175,7 +175,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("goto", "g", "Go to", "Go to an address, a symbol, a register, pa:... or off:...", "dump"),
     Action("save", "s", "Save", "Save the dump as savecore(8) does; asks where.", "dump"),
     Action("invalidate", "i", "Invalidate", "Clear dumpmag, so that the dump is not saved again; asks first.", "dump"),
-    Action("headers", "h", "Headers", "Close this dump and list every header in its image.", "dump", False),
+    Action("headers", "D", "Headers", "Close this dump and list every header in its image.", "dump", False),
     Action("choose", "c", "Choose", "Close this dump and choose another.", "dump", False),
     Action("lesson", "L", "Lesson", "Start the guided tour on a sample of this machine, or leave it.", "dump", False),
     # -- in the lesson, before all other meanings of these keys

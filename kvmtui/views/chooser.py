@@ -119,7 +119,7 @@ class ChooserScreen(Place):
         "A sample is a dump that is made on the spot, of a machine that panicked in a made-up way. It lies in a "
         "temporary folder and is removed in the end, so everything can be tried on it, saving and invalidating too. L "
         "makes it and begins the guided tour.\n"
-        "/ goes to the path, where any other file or device can be named. h lists every header in the file under the "
+        "/ goes to the path, where any other file or device can be named. D lists every header in the file under the "
         "cursor: an image may hold more than one dump."
     )
 

@@ -15,6 +15,7 @@ from kvmtui.views.memory_places import MemoryPlaces
 from kvmtui.widgets.inspector import SEEN, InspectorPane, inspect_lines
 from kvmtui.widgets.pointee import pointee
 from kvmtui.widgets.shape import FORMS, ByteOrder, Shape, next_unit
+from kvmtui.widgets.walk import WalkPane
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult

@@ -30,7 +30,7 @@ async def test_headers_are_listed_and_any_can_be_opened(two: Path, size: tuple[i
     async with running(two, size) as pilot:
         assert dump_screen(pilot).kd.machine == found[0].machine
         other = next(i for i, c in enumerate(found) if c.machine != found[0].machine)
-        await press(pilot, "h")
+        await press(pilot, "D")
         assert isinstance(top(pilot), FindScreen)
         text = "\n".join(screen(pilot))
         assert f"{found[0].offset:#x}  {found[0].machine.name}  score {found[0].score}" in text
@@ -41,17 +41,17 @@ async def test_headers_are_listed_and_any_can_be_opened(two: Path, size: tuple[i
         assert kd.machine.name == found[other].machine.name
         assert kd.reading is not None
         assert kd.reading.headers.offset == found[other].offset
-        await press(pilot, "h", "escape")
+        await press(pilot, "D", "escape")
         assert isinstance(top(pilot), ChooserScreen)
 
 
 async def test_headers_of_the_file_under_the_cursor(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(two.parent)
     async with running(None) as pilot:
-        await press(pilot, "h")
+        await press(pilot, "D")
         assert isinstance(top(pilot), FindScreen)
         assert "two.img" in screen(pilot)[0]
-        await press(pilot, "c", "end", "h")
+        await press(pilot, "c", "end", "D")
         assert isinstance(top(pilot), ChooserScreen)
         assert "a sample has one header" in "\n".join(screen(pilot))
 
@@ -60,7 +60,7 @@ async def test_an_image_without_a_header_says_so(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     (tmp_path / "zeros.img").write_bytes(b"\1" + bytes(4095))
     async with running(None) as pilot:
-        await press(pilot, "h")
+        await press(pilot, "D")
         assert "there is no dump header in it" in "\n".join(screen(pilot))
         await press(pilot, "enter")
         assert isinstance(top(pilot), FindScreen)
