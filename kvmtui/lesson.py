@@ -287,9 +287,9 @@ class Lesson:
         return LessonStep(
             "invalidate",
             f"The kernel's variable dumpmag holds {mag.data.hex(' ')} at byte {mag.offset:#x} of the file: a fresh "
-            f"dump. savecore(8) clears it when it has saved the dump. Here these {len(mag.data)} bytes are cleared, "
-            "and nothing else, in the sample.",
-            "press i, then y",
+            "dump. savecore(8) clears it when it has saved the dump. Here what was saved is compared with the dump "
+            f"first; then these {len(mag.data)} bytes are cleared, and nothing else, in the sample.",
+            "press i, then y, Enter",
             lambda scene: scene.cleared,
         )
 

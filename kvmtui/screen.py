@@ -217,9 +217,12 @@ class DumpScreen(Place):
             if saved is not None:
                 self.saved_core = saved.core
 
-        # In the lesson into the sample's own folder: there is room, and nothing of it stays.
-        directory = str(Path(self.kd.path).parent) if self.lesson is not None else None
-        self.app.push_screen(SaveDialog(self.kd, directory), done)
+        self.app.push_screen(SaveDialog(self.kd, self._folder), done)
+
+    @property
+    def _folder(self) -> str | None:
+        """In the lesson the sample's own folder, where there is room, and nothing of it stays."""
+        return str(Path(self.kd.path).parent) if self.lesson is not None else None
 
     def action_headers(self) -> None:
         self.post_message(FindHeaders(self.kd.path))
@@ -233,7 +236,7 @@ class DumpScreen(Place):
         except kvmlib.KvmError as e:
             self.app.push_screen(MessageDialog("Invalidate", [f"This dump cannot be invalidated: {e}."]))
             return
-        self.app.push_screen(InvalidateDialog(self.kd, mag, self.saved_core), self._invalidated)
+        self.app.push_screen(InvalidateDialog(self.kd, mag, self.saved_core, self._folder), self._invalidated)
 
     def _invalidated(self, done: kvmlib.Invalidation | None) -> None:
         if done is None:

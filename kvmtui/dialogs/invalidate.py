@@ -75,12 +75,22 @@ class InvalidateDialog(Dialog[kvmlib.Invalidation | None]):
             self.record = record
             self.problem = problem
 
-    def __init__(self, kd: kvmlib.Kvm, mag: kvmlib.DumpMag, saved: str | None = None) -> None:
-        """Ask about `mag`; `saved` is the core that this dump was saved to, where it was."""
+    def __init__(
+        self, kd: kvmlib.Kvm, mag: kvmlib.DumpMag, saved: str | None = None, records: str | None = None
+    ) -> None:
+        """Ask about `mag`.
+
+        Args:
+            kd: the dump.
+            mag: its dumpmag.
+            saved: the core that this dump was saved to, where it was.
+            records: the directory for the undo record; None for the usual one.
+        """
         super().__init__()
         self.kd = kd
         self.mag = mag
         self.stage: Stage = "look"
+        self._records = records
         self._saved = saved
         self._found: Sequence[kvmlib.Obstacle] = ()
         self._forced = False
@@ -213,7 +223,7 @@ class InvalidateDialog(Dialog[kvmlib.Invalidation | None]):
     def _clear(self) -> None:
         done, record, problem = None, "", ""
         try:
-            record = kvmlib.record_in(record_directory(), self.kd.path)
+            record = kvmlib.record_in(self._records or record_directory(), self.kd.path)
             done = kvmlib.invalidate(self.kd, self.mag, record)
         except (kvmlib.KvmError, OSError) as e:
             problem = str(e)

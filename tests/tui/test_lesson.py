@@ -98,7 +98,7 @@ async def test_the_whole_lesson(size: tuple[int, int], look: Look, made: kvmlib.
                 "by hand": ("end",),
                 "and in the file": ("tab", "p"),
                 "save": (),
-                "invalidate": ("i", "y"),
+                "invalidate": ("i", "y", "enter"),
                 "the end": (),
             }
             assert [s.title for s in lesson._lesson.steps] == list(keys)
@@ -119,7 +119,8 @@ async def test_the_whole_lesson(size: tuple[int, int], look: Look, made: kvmlib.
                     assert "[x]" in "\n".join(screen(pilot))
                 if title != "the end":
                     await press(pilot, "n")
-            assert {"bsd.0.core", "bsd.0", "bounds"} <= names(folder)
+            assert {"bsd.0.core", "bsd.0", "bounds", "info.0"} <= names(folder)
+            assert any("undo" in name for name in names(folder))
             assert kd.dumpmag().state == "cleared"
             await press(pilot, "L")
             assert dump_screen(pilot).lesson is None
