@@ -1,4 +1,4 @@
-"""The screens of the lesson as text, readable in a diff: in `screens`, the same with colour and without.
+"""Screens as text, readable in a diff: in `screens`, the same with colour and without.
 
 ``KVMTUI_SCREENS=write pytest tests/tui/test_screens.py`` writes them anew.
 """
@@ -35,6 +35,17 @@ WALK: dict[str, tuple[str, tuple[str, ...]]] = {
     "walk-end": ("openbsd/amd64", ("end",)),
     "walk-back": ("openbsd/amd64", ("r",)),
     "walk-window": ("openbsd/riscv64", ()),
+}
+#: Keys from panicstr on, and the sample.
+MEMORY: dict[str, tuple[str, tuple[str, ...]]] = {
+    "memory-bytes": ("openbsd/amd64", ()),
+    "memory-unfolded": ("openbsd/amd64", ("z",)),
+    "memory-decimal": ("netbsd/sparc64", ("v", "v", "x")),
+    "memory-pointers": ("netbsd/i386", ("v", "v", "v", "v")),
+    "memory-inspector": ("netbsd/amd64", ("d",)),
+    "memory-physical": ("openbsd/i386", ("p",)),
+    "memory-walk": ("netbsd/i386-pae", ("w",)),
+    "memory-first-hole": ("openbsd/amd64", ("left_square_bracket", "up")),
 }
 
 
@@ -76,6 +87,32 @@ async def test_walk(name: str, size: tuple[int, int], colour: bool, tmp_path: Pa
             await press(pilot, "w", "tab", *keys)
             await settle(pilot)
             check(name, size, view.query_one(WalkPane).text.splitlines())
+
+
+@each_look
+@each_size
+@pytest.mark.parametrize("name", MEMORY)
+async def test_memory(name: str, size: tuple[int, int], colour: bool, tmp_path: Path) -> None:
+    machine, keys = MEMORY[name]
+    sample = sample_in(tmp_path, machine)
+    with kvmlib.open(sample.image, system=sample.kernel) as kd:
+        view = MemoryView(kd)
+        view.show_va(va_of(sample, "panicstr"))
+        async with hosted(view, size, colour=colour) as pilot:
+            await press(pilot, *keys)
+            await settle(pilot)
+            check(name, size, screen(pilot)[1:])
+
+
+@each_look
+@each_size
+async def test_memory_results(size: tuple[int, int], colour: bool, tmp_path: Path) -> None:
+    with kvmlib.open(sample_in(tmp_path, "netbsd/i386").image) as kd:
+        view = MemoryView(kd)
+        async with hosted(view, size, colour=colour) as pilot:
+            view.search(kvmlib.Pattern.of_text("panic", "little"), False)
+            await settle(pilot)
+            check("memory-results", size, screen(pilot)[1:])
 
 
 @each_size
