@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, Protocol
@@ -24,6 +25,8 @@ _KERNEL_PIECE = 1 << 23
 #: Holes in a file are made of whole blocks.
 _BLOCK = 4096
 _ZEROS = bytes(_BLOCK)
+#: Seconds until it is looked again whether more was written.
+_WHILE = 0.001
 
 
 class Readable(Protocol):
@@ -106,11 +109,6 @@ class Digest:
         self._wait()
         self._pending = self._pool.submit(self._hash.update, view)
 
-    def restart(self) -> None:
-        """Forget what was taken."""
-        self._wait()
-        self._hash = hashlib.sha256()
-
     def hex(self) -> str:
         """Return the digest of all that was taken."""
         self._wait()
@@ -119,6 +117,60 @@ class Digest:
     def _wait(self) -> None:
         if self._pending is not None:
             self._pending.result()
+
+
+class Follower:
+    """SHA-256 of a file that is being written: another thread reads what is there already, and need not keep up."""
+
+    def __init__(self, part: Partial) -> None:
+        """Follow `part` from its beginning on."""
+        self._part = part
+        self._hash = hashlib.sha256()
+        self._ending = threading.Event()
+        self._given_up = False
+        self._pool = ThreadPoolExecutor(1)
+        self._work = self._pool.submit(self._follow)
+
+    def __enter__(self) -> Follower:
+        """Follow until the end of the block."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Let the thread end, whether or not it has seen all."""
+        self._given_up = True
+        self._ending.set()
+        self._pool.shutdown()
+
+    def hex(self) -> str:
+        """Return the digest of the whole file, to which nothing is written any more.
+
+        Raises:
+            KvmError: it can't be read.
+        """
+        self._ending.set()
+        self._work.result()
+        return self._hash.hexdigest()
+
+    def _follow(self) -> None:
+        fd = os.open(self._part.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            written, at = Written(fd), 0
+            with memoryview(bytearray(_PIECE)) as view:
+                while not self._given_up:
+                    # In this order: what is written before the end is seen is seen too.
+                    ending, n = self._ending.is_set(), min(self._part.size - at, _PIECE)
+                    if n:
+                        got = written.readinto(at, view[:n])
+                        # A hole at the end of what is there.
+                        view[got:n] = bytes(n - got)
+                        self._hash.update(view[:n])
+                        at += n
+                    elif ending:
+                        return
+                    else:
+                        self._ending.wait(_WHILE)
+        finally:
+            os.close(fd)
 
 
 def copy(content: Content, out: Stream, meter: Meter, *, at: int = 0, sparse: bool, digest: Digest | None) -> None:
@@ -211,16 +263,14 @@ def _write_sparse(out: Partial, buffer: bytearray, view: memoryview, n: int) -> 
         out.write(view[start:n])
 
 
-def difference(
-    content: Content, written: Readable, size: int, meter: Meter, digest: Digest | None = None
-) -> int | None:
+def difference(content: Content, written: Readable, size: int, meter: Meter) -> int | None:
     """Compare the first `size` bytes with all that `written` holds; return where they differ first, None if nowhere.
 
     Raises:
         KvmError: one of the two can't be read.
     """
     # Bytearrays are compared by memcmp(3), views of them one by one.
-    ours, hashed, theirs = (bytearray(min(_PIECE, size)) for _ in range(3))
+    ours, theirs = (bytearray(min(_PIECE, size)) for _ in range(2))
     at = 0
     while at < size:
         n = content.readinto(at, memoryview(ours)[: size - at])
@@ -228,9 +278,6 @@ def difference(
         if got < n or (ours != theirs and ours[:n] != theirs[:n]):
             same = zip(ours[:n], theirs[:got], strict=False)
             return at + next((i for i, (a, b) in enumerate(same) if a != b), got)
-        if digest is not None:
-            digest.update(memoryview(ours)[:n])
-            ours, hashed = hashed, ours
         at += n
         meter.add(n)
     return size if written.readinto(size, memoryview(bytearray(1))) else None

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kvmlib.copying import Digest, Packed, Readable, Stream, Written, copy, difference
+from kvmlib.copying import Digest, Follower, Packed, Readable, Stream, Written, copy, difference
 from kvmlib.errors import KvmError
 from kvmlib.outfiles import Directory, Partial, sentence
 from kvmlib.packing import method, packed, pieces
@@ -225,10 +225,12 @@ def save(
     content = Content(header.getvalue(), kd.image, reading.headers.data_off, size.present, salvage, meter)
     with Directory(directory) as where, contextlib.ExitStack() as cleanup:
         try:
-            digest = cleanup.enter_context(Digest()) if verify else None
-            core, warnings = _begin(where, name, plan.number, suffix, resume, content, digest, meter)
+            core, warnings = _begin(where, name, plan.number, suffix, resume, content, meter)
             cleanup.enter_context(core)
             resumed = core.size
+            # A packed file has other bytes: there the content itself is what is hashed.
+            digest = cleanup.enter_context(Digest()) if verify and packing else None
+            follower = cleanup.enter_context(Follower(core)) if verify and not packing else None
             _write(content, core, packing, sparse, verify, digest, meter)
             files = [(core, f".core{suffix}")]
             if kernel.size:
@@ -248,7 +250,7 @@ def save(
                 "file_size": core.size,
                 "memory_size": size.present,
                 "missing": size.promised - size.present,
-                "sha256": digest.hex() if digest else None,
+                "sha256": digest.hex() if digest else follower.hex() if follower else None,
                 "holes": [hole._asdict() for hole in content.holes],
                 "kernel_source": kernel.source,
                 "warnings": [*plan.warnings, *([f"forced: {plan.refusal}"] if plan.refusal else []), *warnings],
@@ -290,7 +292,6 @@ def _begin(
     suffix: str,
     resume: bool,
     content: Content,
-    digest: Digest | None,
     meter: Meter,
 ) -> tuple[Partial, list[str]]:
     """Return the core's file, empty or with the beginning of `content`, and why nothing could be gone on with."""
@@ -305,7 +306,7 @@ def _begin(
         try:
             different: int | None = content.size
             if part.size <= content.size:
-                different = _compare(content, part.path, part.size, meter, digest)
+                different = _compare(content, part.path, part.size, meter)
             if different is None:
                 return part, []
             problems.append(f"not resumed: {printable(temp)} differs from the dump at {different:#x}, it is left alone")
@@ -315,8 +316,6 @@ def _begin(
         part.close()
         meter.left = before
         meter.restart()
-        if digest is not None:
-            digest.restart()
     if resume and not problems:
         problems.append(f"not resumed: no copy was begun in {where.shown}")
     return Partial(where, core_name(name, number, suffix)), problems
@@ -346,16 +345,14 @@ def _write(
             )
 
 
-def _compare(
-    content: Content, path: str, size: int, meter: Meter, digest: Digest | None = None, *, packing: str | None = None
-) -> int | None:
+def _compare(content: Content, path: str, size: int, meter: Meter, *, packing: str | None = None) -> int | None:
     """Return where the file at `path` differs from the first `size` bytes of `content`, None if nowhere."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     with os.fdopen(fd, "rb") as file:
         written: Readable = Written(fd)
         if packing is not None:
             written = Packed(pieces(file, printable(path), method(packing)))
-        return difference(content, written, size, meter, digest)
+        return difference(content, written, size, meter)
 
 
 def _suffix(packing: str | None) -> str:

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ import pytest
 
 import kvmlib
 from kvmlib import copying, outfiles, savesource
+from kvmlib.copying import Follower
+from kvmlib.outfiles import Directory, Partial
 from kvmlib.savecore import plan_save, save
 from tests.conftest import ROOT
 from tests.dumps import SEGMENTS, Dump, make_dump
@@ -528,3 +531,24 @@ def test_another_file_system(kd: kvmlib.Kvm, dump: Dump) -> None:
         for p in folder.iterdir():
             p.unlink()
         folder.rmdir()
+
+
+def test_the_digest_is_that_of_the_file_however_slowly_it_is_written(tmp_path: Path) -> None:
+    """With a hole in the middle and one at the end, and a reader that is always ahead."""
+    data = hashlib.shake_128(b"core").digest(100_000)
+    with Directory(tmp_path) as where, Partial(where, "bsd.0.core") as part, Follower(part) as follower:
+        for i in range(0, len(data), 10_000):
+            part.write(data[i : i + 10_000])
+            part.skip(4096 * (i // 10_000 % 3))
+            time.sleep(0.002)
+        part.skip(8192)
+        part.sync()
+        whole = Path(part.path).read_bytes()
+        assert len(whole) == part.size
+        assert follower.hex() == hashlib.sha256(whole).hexdigest()
+
+
+def test_a_digest_that_nobody_asks_for_any_more_ends(tmp_path: Path) -> None:
+    with Directory(tmp_path) as where, Partial(where, "bsd.0.core") as part, Follower(part):
+        part.write(bytes(100_000))
+    assert threading.active_count() == 1
