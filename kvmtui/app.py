@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Sequence
+from importlib.resources import files
 from typing import ClassVar, Literal
 
 from textual import events
@@ -35,7 +36,8 @@ class KvmtuiApp(App[None]):
     """kvmtui."""
 
     TITLE = "kvmtui"
-    CSS_PATH = "kvmtui.tcss"
+    # Not CSS_PATH: Textual would open a file, and there is none when all of this runs from inside a zip file.
+    CSS = files("kvmtui").joinpath("kvmtui.tcss").read_text(encoding="utf-8")
     BINDINGS: ClassVar[list[BindingType]] = [
         *bindings_for("app"),
         Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
