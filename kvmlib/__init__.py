@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from kvmlib.candidates import (
         Candidate as Candidate,
     )
+    from kvmlib.completion import (
+        shell_completion as shell_completion,
+    )
     from kvmlib.disks import (
         Partition as Partition,
         partitions as partitions,
@@ -161,6 +164,7 @@ _HOME = {
     ),
     "backtrace": "Frame Stack stack",
     "candidates": "Candidate",
+    "completion": "shell_completion",
     "disks": "Partition partitions",
     "dumpstate": "Damage State damage_map",
     "elfwriter": "ElfSection parse_symbols write_elf",

@@ -7,7 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 
 def _number(text: str) -> int:
@@ -18,6 +18,21 @@ def _number(text: str) -> int:
     if value < 0:
         raise argparse.ArgumentTypeError(f"{text!r} is negative")
     return value
+
+
+class _Completion(argparse.Action):
+    """Prints the completion script of a shell."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option_string: Any = None) -> None:
+        """Print it and exit; 1 with a sentence where that can't be done."""
+        from kvmlib.completion import shell_completion
+        from kvmlib.errors import KvmError
+
+        try:
+            print(shell_completion(parser, values))
+        except KvmError as e:
+            parser.exit(1, f"kvmdump: {e}\n")
+        parser.exit()
 
 
 class _Parser(argparse.ArgumentParser):
@@ -37,6 +52,12 @@ def parser() -> argparse.ArgumentParser:
         description="Find, read, save and invalidate OpenBSD and NetBSD kernel crash dumps of any machine.",
     )
     p.add_argument("--version", action="version", version=f"kvmdump {__version__}")
+    p.add_argument(
+        "--print-completion",
+        action=_Completion,
+        choices=("bash", "zsh", "tcsh"),
+        help="print the script that completes this command line in a shell",
+    )
     commands = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, text: str, dump: bool = True) -> argparse.ArgumentParser:

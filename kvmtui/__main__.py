@@ -25,6 +25,19 @@ class _Version(argparse.Action):
         parser.exit()
 
 
+class _Completion(argparse.Action):
+    """Prints the completion script of a shell."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option_string: Any = None) -> None:
+        from kvmlib import KvmError, shell_completion
+
+        try:
+            print(shell_completion(parser, values))
+        except KvmError as e:
+            parser.exit(1, f"kvmtui: {e}\n")
+        parser.exit()
+
+
 def _offset(text: str) -> int:
     value = int(text, 0)
     if value < 0:
@@ -74,6 +87,12 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--ascii", action="store_true", help="draw with nothing but ASCII")
     p.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    p.add_argument(
+        "--print-completion",
+        action=_Completion,
+        choices=("bash", "zsh", "tcsh"),
+        help="print the script that completes this command line in a shell",
+    )
     return p
 
 

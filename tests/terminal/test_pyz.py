@@ -1,4 +1,4 @@
-"""The one file for a rescue stick: the main journey with it, a bare Python, and nothing beside it that could be written.
+"""The one file for a rescue stick: the main journey with it, a bare Python, and nothing beside it to write to.
 
 KVMTUI_PYZ names the file; .ci/run builds one (.ci/pyz), and so can you.
 """
