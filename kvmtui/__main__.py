@@ -90,8 +90,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--print-completion",
         action=_Completion,
+        metavar="SHELL",
         choices=("bash", "zsh", "tcsh"),
-        help="print the script that completes this command line in a shell",
+        help="print the script that completes this command line in bash, zsh or tcsh",
     )
     return p
 
