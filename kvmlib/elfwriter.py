@@ -87,10 +87,18 @@ def write_elf(
         sections: where the symbols belong; for those that lie in none, sections without contents are made.
         flags: e_flags.
         entry: e_entry.
+
+    Raises:
+        FormatError: the address or size of a symbol has more bits.
     """
     elf = _Elf(elf_machine, bits, byteorder, flags, entry)
     ordered = sorted(symbols, key=lambda s: not s.kind.islower())
-    sections = [*sections, *_sections_for(ordered, sections)]
+    for s in ordered:
+        if not 0 <= s.value < 1 << bits or not 0 <= s.size < 1 << bits:
+            raise FormatError(
+                f"{printable(s.name)} at {s.value:#x} with {s.size:#x} bytes can't be in an ELF file of {bits} bits"
+            )
+    sections = [*sections, *_sections_for(ordered, sections, (1 << bits) - 1)]
     loaded = [s for s in sections if s.data]
     out = bytearray(elf.ehdr_size + elf.phdr_size * len(loaded))
     offsets = {s: _append(out, s.data, _ALIGN) for s in sections}
@@ -152,8 +160,11 @@ def parse_symbols(text: str) -> list[Symbol]:
     return found
 
 
-def _sections_for(symbols: Sequence[Symbol], sections: Sequence[ElfSection]) -> list[ElfSection]:
-    """Make a section without contents for each kind of symbol, of each module, that lies outside of all `sections`."""
+def _sections_for(symbols: Sequence[Symbol], sections: Sequence[ElfSection], top: int) -> list[ElfSection]:
+    """Make a section without contents for each kind of symbol, of each module, that lies outside of all `sections`.
+
+    None goes on behind `top`, whatever size its symbols claim.
+    """
     ends: dict[tuple[str, str], list[int]] = {}
     for s in symbols:
         kind = s.kind.upper()
@@ -162,7 +173,7 @@ def _sections_for(symbols: Sequence[Symbol], sections: Sequence[ElfSection]) -> 
     ranges = sorted((min(v), max(v), *of) for of, v in ends.items())
     # Modules lie far from the kernel and from each other.
     return [
-        ElfSection(_NAMES[kind] + (f".{module}" if module else ""), kind, low, high - low)
+        ElfSection(_NAMES[kind] + (f".{module}" if module else ""), kind, low, min(high, top) - low)
         for low, high, kind, module in ranges
     ]
 

@@ -163,6 +163,22 @@ def test_other_lines_are_named(line: str) -> None:
     assert str(e.value).isprintable()
 
 
+@pytest.mark.parametrize("bits", [32, 64])
+def test_sizes_that_cannot_be(bits: int, tmp_path: Path) -> None:
+    """A hostile dump's symbols can claim any size: together they need more than there are addresses."""
+    top = (1 << bits) - 1
+    symbols = [kvmlib.Symbol("a", 0, top, "T"), kvmlib.Symbol("b", top, top, "T"), kvmlib.Symbol("c", top, 1, "d")]
+    path = tmp_path / "kernel"
+    path.write_bytes(write_elf(symbols, elf_machine="EM_386", bits=bits, byteorder="little"))
+    assert [(s.name, s.value, s.size) for s in read_elf(path)] == [("a", 0, top), ("b", top, top), ("c", top, 1)]
+
+
+@pytest.mark.parametrize("line", ["x 0x1ffffffff", "1ffffffff T x", "1000 100000000 T x"])
+def test_what_does_not_fit_is_refused(line: str) -> None:
+    with pytest.raises(kvmlib.FormatError, match=r"x at 0x1.* can't be in an ELF file of 32 bits"):
+        write_elf(parse_symbols(line), elf_machine="EM_386", bits=32, byteorder="little")
+
+
 @pytest.mark.slow
 def test_a_real_kernels_symbols(shared: Path, tmp_path: Path) -> None:
     packed = shared / "real" / "openbsd-5.1-i386.swap.img.xz"
