@@ -7,6 +7,7 @@ import itertools
 import json
 import shlex
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from kvmlib.facts import Fact
     from kvmlib.inval import Obstacle
 
+#: Ranges that are listed: 64 GiB in single pages. Tables that lead in a circle map more than anyone could wait for.
+_MOST_RANGES = 1 << 24
 _KINDS = {
     "unmapped": "not mapped",
     "not_in_dump": "mapped, not in the dump",
@@ -181,14 +184,28 @@ def map_(a: argparse.Namespace) -> int:
         if first is None:
             _show(a, [], "")
             raise KvmError(_nothing_mapped(kd))
-        found = itertools.chain((first,), ranges)
+        found = itertools.islice(itertools.chain((first,), ranges), _MOST_RANGES)
         if a.json:
-            _show(a, [mapping_data(m) for m in found], "")
-            return 0
-        digits = _digits(kd)
-        for m in found:
-            print(mapping_text(m, digits))
+            _show_each(mapping_data(m) for m in found)
+        else:
+            digits = _digits(kd)
+            for m in found:
+                print(mapping_text(m, digits))
+        if next(ranges, None) is not None:
+            raise KvmError(
+                f"there is more mapped than these {_MOST_RANGES} ranges, so the page tables are damaged or lead in a "
+                "circle: the rest is left out"
+            )
     return 0
+
+
+def _show_each(items: Iterable[Any]) -> None:
+    """Print a JSON list item by item: it may be longer than fits into memory."""
+    before = "[\n"
+    for item in items:
+        sys.stdout.write(before + textwrap.indent(json.dumps(item, indent=1), " "))
+        before = ",\n"
+    print("\n]")
 
 
 def _nothing_mapped(kd: Kvm) -> str:
