@@ -7,6 +7,7 @@ input that was kept.
 
 import argparse
 import importlib
+import importlib.util
 import pkgutil
 import resource
 import subprocess
@@ -24,10 +25,7 @@ def main() -> int:
     a = _arguments()
     if a.guided:
         return _guided(a.target[0], a)
-    try:
-        has_atheris = importlib.util.find_spec("atheris") is not None
-    except ImportError:
-        has_atheris = False
+    has_atheris = importlib.util.find_spec("atheris") is not None
     from tests.fuzz.targets import TARGETS
 
     failed = 0
@@ -41,7 +39,9 @@ def main() -> int:
                 once(TARGETS[name], Path(a.again).read_bytes(), Path(folder))
         elif has_atheris and not a.plain:
             # libFuzzer ends the process, so each target has its own.
-            failed += subprocess.run([sys.executable, "-m", "tests.fuzz", "-guided", name, *sys.argv[1:]]).returncode != 0
+            failed += (
+                subprocess.run([sys.executable, "-m", "tests.fuzz", "-guided", name, *sys.argv[1:]]).returncode != 0
+            )
         else:
             failed += _plainly(name, a)
     return 1 if failed else 0
@@ -79,7 +79,7 @@ def _plainly(name: str, a: argparse.Namespace) -> bool:
 
 def _guided(name: str, a: argparse.Namespace) -> int:
     """Let atheris run one target. It stops at the first finding, keeps its input, and ends the process."""
-    import atheris
+    atheris = importlib.import_module("atheris")
 
     with atheris.instrument_imports(include=["kvmlib"]):
         import kvmlib

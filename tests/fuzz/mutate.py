@@ -33,7 +33,7 @@ def mutate(data: bytes, others: Sequence[bytes], dice: random.Random) -> bytes:
             part = other[start : start + dice.choice((1, 4, 16, 256))]
             changed[at : at + len(part) * dice.randrange(2)] = part
         elif kind == 8:
-            part = changed[at : at + dice.choice((4, 16, 256))]
+            part = bytes(changed[at : at + dice.choice((4, 16, 256))])
             to = dice.randrange(len(changed) + 1)
             changed[to : to + len(part)] = part
     return bytes(changed[:_LONGEST])

@@ -20,11 +20,11 @@ SECONDS, BYTES = 10, 256 << 20
 _UNIT = 1 if sys.platform == "darwin" else 1024
 
 
-class Hang(BaseException):  # noqa: N818 - nothing that catches Exception may take it for an answer
-    """An input took too long."""
+class Hang(BaseException):
+    """An input took too long. Nothing that catches Exception may take it for an answer."""
 
 
-class Memory(Exception):  # noqa: N818
+class Memory(Exception):
     """An input took too much memory."""
 
 

@@ -1,10 +1,12 @@
 """What is fuzzed: each target takes bytes that anyone may have made; no exception but KvmError may come of them."""
 
+import functools
 import gzip
 import io
 import itertools
 import json
 import struct
+import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from kvmlib.carve import tables
 from kvmlib.disks import partitions
 from kvmlib.identify import open_dump, readings
 from kvmlib.image import Image
-from kvmlib.kcore import RamSeg
+from kvmlib.kcore import Form, RamSeg
 from kvmlib.ksyms import find_kernel, modules
 from kvmlib.lzw import unpack
 from kvmlib.memory import PhysicalMemory
@@ -35,6 +37,7 @@ from tests.zfiles import codes_of, write_codes
 #: Addresses and mappings that are asked for: enough to reach all code, few enough to be quick.
 _SOME = 2000
 _ADDRESSES = 40
+FORMS: tuple[Form, ...] = ("device", "savecore")
 _TOP, SECTOR = (1 << 64) - 1, 512
 
 #: A target gets the input and a directory of its own, in which it may write.
@@ -54,7 +57,7 @@ class Target:
     starts: Callable[[Path], Sequence[bytes]]
 
 
-class Changed(Exception):  # noqa: N818
+class Changed(Exception):
     """A file was changed by what should only look at it."""
 
 
@@ -82,9 +85,9 @@ def look_at_header(kd: kvmlib.Kvm) -> None:
     """Look at all that a header tells."""
     with suppress(kvmlib.KvmError):
         printable(f.text for f in kvmlib.header_fields(kd))
-    for form in ("device", "savecore"):
+    for form in FORMS:
         with suppress(kvmlib.KvmError):
-            kvmlib.header_fields(kd, form)  # type: ignore[arg-type]
+            kvmlib.header_fields(kd, form)
     with suppress(kvmlib.KvmError):
         assert len(kd.registers) >= 0
         assert len(kd.segments) >= 0
@@ -124,6 +127,16 @@ def disks(data: bytes, folder: Path) -> None:
 
 
 def _headers_to_start(folder: Path) -> list[bytes]:
+    return _headers()
+
+
+@functools.cache
+def _headers() -> list[bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        return _headers_of_samples(Path(folder))
+
+
+def _headers_of_samples(folder: Path) -> list[bytes]:
     begun = []
     for name in kvmlib.sample_names():
         sample = sample_in(folder, name)
@@ -141,7 +154,7 @@ def _headers_to_start(folder: Path) -> list[bytes]:
 
 def _images_to_start(folder: Path) -> list[bytes]:
     some = _headers_to_start(folder)[::4]
-    pairs = zip(some, some[1:], strict=False)
+    pairs = itertools.pairwise(some)
     return [bytes(512 * i) + one.ljust(8192, b"\0") + other for i, (one, other) in enumerate(pairs)]
 
 
