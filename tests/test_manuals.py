@@ -40,10 +40,12 @@ PLACES = {
     "registers": "Registers",
     "segments": "Segments",
     "memory": "Memory",
+    "walk": "The page walk",
     "symbols": "Symbols",
     "messages": "Messages",
     "chooser": "Where a dump is chosen",
     "find": "The list of headers",
+    "lesson": "The lesson",
 }
 
 
