@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="Without DUMP, choose among the dumps in /var/crash and in the current folder, and the samples. "
         "Nothing is ever written unless you confirm it.",
     )
-    p.add_argument("dump", metavar="DUMP", nargs="?", help="the dump; a core may be packed by gzip")
+    p.add_argument("dump", metavar="DUMP", nargs="?", help="the dump; a core may be packed")
     p.add_argument("-N", dest="system", metavar="system", help="the kernel file that the dump is of, for its symbols")
     p.add_argument(
         "--force-kernel",
