@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kvmlib.kcore import PHYS_RAM_SEG, Abi, ByteOrder, CStruct, Headers, RamSeg, Read, parse_ram_segs
-from kvmlib.ports.plan import SamplePlan
 from kvmlib.translate import ReadPhysical, Translator
+
+if TYPE_CHECKING:
+    from kvmlib.ports.plan import SamplePlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +228,7 @@ class Machine:
         frames: how a function's frame leads to its caller's, for each compiler that kernels were built with; empty
             where only the code tells.
         elf_machine: e_machine of its kernels (EM_*).
-        samples: how to make sample dumps.
+        samples: tells how to make sample dumps; called for that only, so that nothing else pays for these facts.
     """
 
     system: System
@@ -260,7 +262,7 @@ class Machine:
     trapframes: tuple[Trapframe, ...] = ()
     frames: tuple[FrameLayout, ...] = ()
     elf_machine: str
-    samples: tuple[SamplePlan, ...] = ()
+    samples: Callable[[], tuple[SamplePlan, ...]] = tuple
 
     @property
     def os(self) -> str:

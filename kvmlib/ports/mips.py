@@ -10,16 +10,18 @@ import bisect
 import sys
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from kvmlib.errors import FormatError, KvmError
 from kvmlib.kcore import ByteOrder, CField, CStruct, Headers, RamSeg, Read
 from kvmlib.ports.base import NETBSD, Machine, Mmu, RegisterFact, Settled, counted_ram
-from kvmlib.ports.plan import SamplePlan
 from kvmlib.translate import ReadPhysical, Translator, Unavailable
 from kvmlib.translate.linear import Regions, Via, Window
 from kvmlib.translate.radix import Hole, Level, Page, Paging, Radix
 from kvmlib.translate.xkphys import START as XKPHYS, STOP as XKSEG, Xkphys, cca_name
+
+if TYPE_CHECKING:
+    from kvmlib.ports.plan import SamplePlan
 
 PAGE = 4096
 #: Addresses of 64 bits that stand for the 32-bit ones begin here (CKSEG0 and so on).
@@ -254,7 +256,11 @@ def _evidence(bits: int, order: ByteOrder) -> Callable[[ReadPhysical, Sequence[R
 
 
 def netbsd(
-    arch: str, order: ByteOrder, bits: Literal[32, 64], ports: tuple[str, ...], samples: tuple[SamplePlan, ...]
+    arch: str,
+    order: ByteOrder,
+    bits: Literal[32, 64],
+    ports: tuple[str, ...],
+    samples: Callable[[], tuple[SamplePlan, ...]],
 ) -> Machine:
     """One of the four NetBSD machines; `ports` are names under sys/arch."""
     wide = bits == 64

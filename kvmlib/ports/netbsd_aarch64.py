@@ -9,17 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kvmlib.errors import FormatError
 from kvmlib.kcore import PHYS_RAM_SEG, ByteOrder, CField, CStruct, Headers, Read
 from kvmlib.ports.aarch64_paging import Regime, paging, tcr_words
-from kvmlib.ports.aarch64_plan import NETBSD_4K, NETBSD_64K, NETBSD_2014, NETBSD_EB
 from kvmlib.ports.base import NETBSD, Machine, Mmu, RegisterFact, Settled, counted_ram, listed_ram
 from kvmlib.ports.trapframes import LP64_CHAIN, NETBSD_AARCH64
 from kvmlib.translate import Translator, Unavailable
 from kvmlib.translate.linear import Regions, Via
 from kvmlib.translate.radix import Radix
+
+if TYPE_CHECKING:
+    from kvmlib.ports.plan import SamplePlan
 
 _FIELDS_2014 = (
     CField(0, "u64", "kh_tcr1", "uint64_t", "TCR_EL1: how addresses are translated"),
@@ -96,6 +98,18 @@ def _decode_ttbr(value: int, hdr: Mapping[str, Any]) -> str:
     return text + (", CnP" if value & 1 else "")
 
 
+def _samples() -> tuple[SamplePlan, ...]:
+    from kvmlib.ports.aarch64_plan import NETBSD_4K, NETBSD_64K, NETBSD_2014
+
+    return (NETBSD_4K, NETBSD_64K, NETBSD_2014)
+
+
+def _samples_eb() -> tuple[SamplePlan, ...]:
+    from kvmlib.ports.aarch64_plan import NETBSD_EB
+
+    return (NETBSD_EB,)
+
+
 _LITTLE = Machine(
     system=NETBSD,
     arch="aarch64",
@@ -122,8 +136,8 @@ _LITTLE = Machine(
     trapframes=(NETBSD_AARCH64,),
     frames=(LP64_CHAIN,),
     elf_machine="EM_AARCH64",
-    samples=(NETBSD_4K, NETBSD_64K, NETBSD_2014),
+    samples=_samples,
 )
 #: Nothing but the byte order tells it from the usual one.
-_BIG = replace(_LITTLE, byteorder="big", variant="eb", mmu=partial(_mmu, "big"), samples=(NETBSD_EB,))
+_BIG = replace(_LITTLE, byteorder="big", variant="eb", mmu=partial(_mmu, "big"), samples=_samples_eb)
 MACHINE = replace(_LITTLE, forms=(_BIG,))

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from kvmlib.ports import alpha, alpha_plan
+from typing import TYPE_CHECKING
+
+from kvmlib.ports import alpha
 from kvmlib.ports.base import NETBSD, Machine, Pcb, counted_ram
 from kvmlib.ports.trapframes import ALPHA
+
+if TYPE_CHECKING:
+    from kvmlib.ports.plan import SamplePlan
+
+
+def _samples() -> tuple[SamplePlan, ...]:
+    from kvmlib.ports import alpha_plan
+
+    return (alpha_plan.NETBSD,)
+
 
 MACHINE = Machine(
     system=NETBSD,
@@ -29,5 +41,5 @@ MACHINE = Machine(
     pcb=Pcb(408, alpha.PCB_FIELDS, sp="ksp", pc="ra"),
     trapframes=(ALPHA,),
     elf_machine="EM_ALPHA",
-    samples=(alpha_plan.NETBSD,),
+    samples=_samples,
 )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kvmlib.kcore import CField, CStruct, RamSeg
 from kvmlib.ports.base import NETBSD, Machine, Mmu, Pcb, RegisterFact, counted_ram
-from kvmlib.ports.plan import SamplePlan
 from kvmlib.ports.trapframes import LP64_CHAIN, NETBSD_AMD64
 from kvmlib.ports.x86_paging import AMD64 as PAGING
-from kvmlib.ports.x86_plan import AMD64_CODE, LOCAL_APIC, NETBSD_ATTACH, amd64_space
 from kvmlib.translate import Translator
 from kvmlib.translate.radix import Radix
+
+if TYPE_CHECKING:
+    from kvmlib.ports.plan import SamplePlan
 
 FRAME = 0x000FFFFFFFFFF000
 
@@ -21,6 +24,38 @@ def _mmu(m: Mmu) -> Translator:
 def _warn_root(value: int) -> str:
     extra = value & ~FRAME
     return f"{extra:#x} is no part of the address: bits 0 to 11 and 52 to 63 of a cr3 are flags" if extra else ""
+
+
+def _samples() -> tuple[SamplePlan, ...]:
+    from kvmlib.ports.plan import SamplePlan
+    from kvmlib.ports.x86_plan import AMD64_CODE, LOCAL_APIC, NETBSD_ATTACH, amd64_space
+
+    return (
+        SamplePlan(
+            text_va=0xFFFFFFFF80200000,
+            text_pa=0x200000,
+            ram=(
+                RamSeg(0, 0x9F000),
+                RamSeg(0x100000, 0x600000),
+                RamSeg(0x1000000, 0x40000),
+                RamSeg(0x100000000, 0x40000),
+            ),
+            direct_va=0xFFFF900000000000,
+            stack_va=0xFFFFD90000100000,
+            heap_va=0xFFFFD90040000000,
+            user_fp=0x7F7FFFC8E5D0,
+            device_pa=LOCAL_APIC,
+            device_symbol="local_apic",
+            msgbuf_bytes=0x8000,
+            spaces=(amd64_space(PAGING, self_map=255),),
+            code=AMD64_CODE,
+            cpu_hdr=lambda space, root, segments: {"ptdpaddr": root, "nmemsegs": segments},
+            nic="wm0",
+            cpu_model="AMD EPYC-Rome Processor",
+            attach=NETBSD_ATTACH,
+            sparse=True,
+        ),
+    )
 
 
 MACHINE = Machine(
@@ -67,30 +102,5 @@ MACHINE = Machine(
     trapframes=(NETBSD_AMD64,),
     frames=(LP64_CHAIN,),
     elf_machine="EM_X86_64",
-    samples=(
-        SamplePlan(
-            text_va=0xFFFFFFFF80200000,
-            text_pa=0x200000,
-            ram=(
-                RamSeg(0, 0x9F000),
-                RamSeg(0x100000, 0x600000),
-                RamSeg(0x1000000, 0x40000),
-                RamSeg(0x100000000, 0x40000),
-            ),
-            direct_va=0xFFFF900000000000,
-            stack_va=0xFFFFD90000100000,
-            heap_va=0xFFFFD90040000000,
-            user_fp=0x7F7FFFC8E5D0,
-            device_pa=LOCAL_APIC,
-            device_symbol="local_apic",
-            msgbuf_bytes=0x8000,
-            spaces=(amd64_space(PAGING, self_map=255),),
-            code=AMD64_CODE,
-            cpu_hdr=lambda space, root, segments: {"ptdpaddr": root, "nmemsegs": segments},
-            nic="wm0",
-            cpu_model="AMD EPYC-Rome Processor",
-            attach=NETBSD_ATTACH,
-            sparse=True,
-        ),
-    ),
+    samples=_samples,
 )

@@ -9,17 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kvmlib.errors import FormatError
 from kvmlib.kcore import ByteOrder, CField, CStruct, Headers, Read
 from kvmlib.ports.arm_paging import ARM as PAGING
-from kvmlib.ports.arm_plan import BEAGLE, BEAGLE_EB, IQ80321
 from kvmlib.ports.base import NETBSD, Machine, Mmu, Pcb, RegisterFact, Settled, counted_ram
 from kvmlib.ports.trapframes import ARM, ARM_FRAMES, NETBSD_ARM
 from kvmlib.translate import Translator, Unavailable
 from kvmlib.translate.linear import Regions, Via
 from kvmlib.translate.radix import Radix
+
+if TYPE_CHECKING:
+    from kvmlib.ports.plan import SamplePlan
 
 #: The only one there is (cpu_dump writes it as a number).
 VERSION = 1
@@ -91,6 +93,18 @@ def _decode_user_size(value: int, hdr: Mapping[str, Any]) -> str:
     return f"addresses below {limit:#x} are the user table's" if limit else "there is no user table"
 
 
+def _samples() -> tuple[SamplePlan, ...]:
+    from kvmlib.ports.arm_plan import BEAGLE, IQ80321
+
+    return (BEAGLE, IQ80321)
+
+
+def _samples_eb() -> tuple[SamplePlan, ...]:
+    from kvmlib.ports.arm_plan import BEAGLE_EB
+
+    return (BEAGLE_EB,)
+
+
 _LITTLE = Machine(
     system=NETBSD,
     arch="arm",
@@ -142,8 +156,8 @@ _LITTLE = Machine(
     trapframes=(NETBSD_ARM, ARM),
     frames=ARM_FRAMES,
     elf_machine="EM_ARM",
-    samples=(BEAGLE, IQ80321),
+    samples=_samples,
 )
 #: Nothing but the byte order tells it from the usual one.
-_BIG = replace(_LITTLE, byteorder="big", variant="eb", mmu=partial(_mmu, "big"), samples=(BEAGLE_EB,))
+_BIG = replace(_LITTLE, byteorder="big", variant="eb", mmu=partial(_mmu, "big"), samples=_samples_eb)
 MACHINE = replace(_LITTLE, forms=(_BIG,))

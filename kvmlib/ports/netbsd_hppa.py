@@ -6,17 +6,27 @@ data.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kvmlib.kcore import CField, CStruct
 from kvmlib.ports.base import NETBSD, Machine, Mmu
 from kvmlib.ports.linear_memory import message_buffer_proof
-from kvmlib.ports.sh_vax_hppa_plan import NETBSD_HPPA
 from kvmlib.translate import Translator, Unavailable
+
+if TYPE_CHECKING:
+    from kvmlib.ports.plan import SamplePlan
 
 
 def _mmu(m: Mmu) -> Translator:
     return Unavailable(
         "could not read PTE, as libkvm says: the header does not tell where the kernel's hashed page table lies", 32
     )
+
+
+def _samples() -> tuple[SamplePlan, ...]:
+    from kvmlib.ports.sh_vax_hppa_plan import NETBSD_HPPA
+
+    return (NETBSD_HPPA,)
 
 
 MACHINE = Machine(
@@ -43,5 +53,5 @@ MACHINE = Machine(
     mmu=_mmu,
     dumpmag_bytes=4,
     elf_machine="EM_PARISC",
-    samples=(NETBSD_HPPA,),
+    samples=_samples,
 )

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kvmlib.kcore import CField, CStruct, RamSeg
 from kvmlib.ports.base import NETBSD, Machine, Mmu, Pcb, RegisterFact, counted_ram
-from kvmlib.ports.plan import SamplePlan
 from kvmlib.ports.trapframes import ILP32_CHAIN, NETBSD_I386
 from kvmlib.ports.x86_paging import i386, i386_pae
-from kvmlib.ports.x86_plan import I386_CODE, LOCAL_APIC, NETBSD_ATTACH, i386_space
 from kvmlib.translate import Translator
 from kvmlib.translate.radix import Radix
+
+if TYPE_CHECKING:
+    from kvmlib.ports.plan import SamplePlan
 
 _UNREADABLE = ("could not read PDE", "could not read PTE")
 _INVALID = ("invalid translation (invalid PDE)", "invalid translation (invalid PTE)")
@@ -32,6 +33,36 @@ def _decode(value: int, hdr: Mapping[str, Any]) -> str:
     if value & KCORE_PAE:
         return f"PAE: page directories at pa {value & FRAME:#x}"
     return f"page directory at pa {value & FRAME:#x}, no PAE"
+
+
+def _samples() -> tuple[SamplePlan, ...]:
+    from kvmlib.ports.plan import SamplePlan
+    from kvmlib.ports.x86_plan import I386_CODE, LOCAL_APIC, NETBSD_ATTACH, i386_space
+
+    return (
+        SamplePlan(
+            text_va=0xC0200000,
+            text_pa=0x200000,
+            ram=(RamSeg(0, 0x9F000), RamSeg(0x100000, 0x500000)),
+            direct_va=None,
+            stack_va=0xDA000000,
+            heap_va=0xDB000000,
+            user_fp=0xBFBFE5A8,
+            device_pa=LOCAL_APIC,
+            device_symbol="local_apic",
+            msgbuf_bytes=0x4000,
+            spaces=(i386_space(PLAIN, self_map=767, pae=False), i386_space(PAE, self_map=1532, pae=True)),
+            code=I386_CODE,
+            cpu_hdr=lambda space, root, segments: {
+                "pdppaddr": root | (KCORE_PAE if space.variant == "pae" else 0),
+                "nmemsegs": segments,
+            },
+            nic="wm0",
+            cpu_model="Intel(R) Pentium(R) III CPU family 1133MHz",
+            attach=NETBSD_ATTACH,
+            sparse=True,
+        ),
+    )
 
 
 MACHINE = Machine(
@@ -72,28 +103,5 @@ MACHINE = Machine(
     trapframes=(NETBSD_I386,),
     frames=(ILP32_CHAIN,),
     elf_machine="EM_386",
-    samples=(
-        SamplePlan(
-            text_va=0xC0200000,
-            text_pa=0x200000,
-            ram=(RamSeg(0, 0x9F000), RamSeg(0x100000, 0x500000)),
-            direct_va=None,
-            stack_va=0xDA000000,
-            heap_va=0xDB000000,
-            user_fp=0xBFBFE5A8,
-            device_pa=LOCAL_APIC,
-            device_symbol="local_apic",
-            msgbuf_bytes=0x4000,
-            spaces=(i386_space(PLAIN, self_map=767, pae=False), i386_space(PAE, self_map=1532, pae=True)),
-            code=I386_CODE,
-            cpu_hdr=lambda space, root, segments: {
-                "pdppaddr": root | (KCORE_PAE if space.variant == "pae" else 0),
-                "nmemsegs": segments,
-            },
-            nic="wm0",
-            cpu_model="Intel(R) Pentium(R) III CPU family 1133MHz",
-            attach=NETBSD_ATTACH,
-            sparse=True,
-        ),
-    ),
+    samples=_samples,
 )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from kvmlib.ports import unmapped_plan
+from typing import TYPE_CHECKING
+
 from kvmlib.ports.base import NETBSD, Machine, Mmu
 from kvmlib.translate import Translator, Unavailable
+
+if TYPE_CHECKING:
+    from kvmlib.ports.plan import SamplePlan
 
 _WHY = (
     "NetBSD/ia64 has no cpu_kcore_hdr, so nothing says where the page tables are (libkvm: vatop not yet implemented!)"
@@ -13,6 +17,12 @@ _WHY = (
 
 def _mmu(m: Mmu) -> Translator:
     return Unavailable(_WHY, 64)
+
+
+def _samples() -> tuple[SamplePlan, ...]:
+    from kvmlib.ports import unmapped_plan
+
+    return (unmapped_plan.NETBSD_IA64,)
 
 
 MACHINE = Machine(
@@ -32,5 +42,5 @@ MACHINE = Machine(
     mmu=_mmu,
     dumpmag_bytes=4,
     elf_machine="EM_IA_64",
-    samples=(unmapped_plan.NETBSD_IA64,),
+    samples=_samples,
 )

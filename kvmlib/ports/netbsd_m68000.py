@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kvmlib.ports.base import NETBSD, Machine
 from kvmlib.ports.m68k import settle
 from kvmlib.ports.m68k_sun import SUN2
-from kvmlib.ports.m68k_sun_plan import SUN2 as SAMPLE
 from kvmlib.ports.trapframes import M68K, M68K_FRAMES
+
+if TYPE_CHECKING:
+    from kvmlib.ports.plan import SamplePlan
+
+
+def _samples() -> tuple[SamplePlan, ...]:
+    from kvmlib.ports.m68k_sun_plan import SUN2 as SAMPLE
+
+    return (SAMPLE,)
+
 
 MACHINE = Machine(
     system=NETBSD,
@@ -24,6 +35,6 @@ MACHINE = Machine(
     trapframes=(M68K,),
     frames=M68K_FRAMES,
     elf_machine="EM_68K",
-    samples=(SAMPLE,),
+    samples=_samples,
     **SUN2,
 )

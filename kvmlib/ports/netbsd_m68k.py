@@ -8,11 +8,22 @@ segment; mvme68k, x68k, mac68k, atari and amiga dump all.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kvmlib.ports.base import NETBSD, Machine
 from kvmlib.ports.m68k import COMMON, settle
-from kvmlib.ports.m68k_plan import AMIGA, HP300, MVME68K, X68K
-from kvmlib.ports.m68k_sun_plan import SUN3, SUN3X
 from kvmlib.ports.trapframes import M68K, M68K_FRAMES
+
+if TYPE_CHECKING:
+    from kvmlib.ports.plan import SamplePlan
+
+
+def _samples() -> tuple[SamplePlan, ...]:
+    from kvmlib.ports.m68k_plan import AMIGA, HP300, MVME68K, X68K
+    from kvmlib.ports.m68k_sun_plan import SUN3, SUN3X
+
+    return (HP300, MVME68K, AMIGA, X68K, SUN3, SUN3X)
+
 
 MACHINE = Machine(
     system=NETBSD,
@@ -42,6 +53,6 @@ MACHINE = Machine(
     trapframes=(M68K,),
     frames=M68K_FRAMES,
     elf_machine="EM_68K",
-    samples=(HP300, MVME68K, AMIGA, X68K, SUN3, SUN3X),
+    samples=_samples,
     **COMMON,
 )

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from kvmlib.ports import mips, mips_plan
+from typing import TYPE_CHECKING
+
+from kvmlib.ports import mips
+
+if TYPE_CHECKING:
+    from kvmlib.ports.plan import SamplePlan
+
+
+def _samples() -> tuple[SamplePlan, ...]:
+    from kvmlib.ports import mips_plan
+
+    return mips_plan.MIPS64
+
 
 MACHINE = mips.netbsd(
     "mips64",
     "big",
     64,
     ports=("evbmips", "sbmips", "sgimips", "algor"),
-    samples=mips_plan.MIPS64,
+    samples=_samples,
 )

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from kvmlib.ports import mips, mips_plan
+from typing import TYPE_CHECKING
+
+from kvmlib.ports import mips
+
+if TYPE_CHECKING:
+    from kvmlib.ports.plan import SamplePlan
+
+
+def _samples() -> tuple[SamplePlan, ...]:
+    from kvmlib.ports import mips_plan
+
+    return mips_plan.MIPSEB
+
 
 MACHINE = mips.netbsd(
     "mipseb",
     "big",
     32,
     ports=("emips", "evbmips", "ews4800mips", "mipsco", "newsmips", "sbmips", "sgimips"),
-    samples=mips_plan.MIPSEB,
+    samples=_samples,
 )

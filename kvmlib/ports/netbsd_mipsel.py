@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from kvmlib.ports import mips, mips_plan
+from typing import TYPE_CHECKING
+
+from kvmlib.ports import mips
+
+if TYPE_CHECKING:
+    from kvmlib.ports.plan import SamplePlan
+
+
+def _samples() -> tuple[SamplePlan, ...]:
+    from kvmlib.ports import mips_plan
+
+    return mips_plan.MIPSEL
+
 
 MACHINE = mips.netbsd(
     "mipsel",
     "little",
     32,
     ports=("algor", "arc", "cobalt", "evbmips", "hpcmips", "playstation2", "pmax", "sbmips"),
-    samples=mips_plan.MIPSEL,
+    samples=_samples,
 )

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kvmlib.kcore import CField, CStruct
-from kvmlib.ports import unmapped_plan
 from kvmlib.ports.base import NETBSD, Machine, Mmu, listed_ram, register_array
 from kvmlib.translate import Translator, Unavailable
+
+if TYPE_CHECKING:
+    from kvmlib.ports.plan import SamplePlan
 
 _WHY = "the header of NetBSD/or1k doesn't say where the page tables are, and libkvm translates nothing either"
 
 
 def _mmu(m: Mmu) -> Translator:
     return Unavailable(_WHY, 32)
+
+
+def _samples() -> tuple[SamplePlan, ...]:
+    from kvmlib.ports import unmapped_plan
+
+    return (unmapped_plan.NETBSD_OR1K,)
 
 
 MACHINE = Machine(
@@ -37,5 +47,5 @@ MACHINE = Machine(
     register_facts=register_array("kh_misc", 8, 64, "not used", lambda value, hdr, i: ""),
     dumpmag_bytes=4,
     elf_machine="EM_OPENRISC",
-    samples=(unmapped_plan.NETBSD_OR1K,),
+    samples=_samples,
 )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kvmlib.kcore import CField, CStruct
-from kvmlib.ports import powerpc_plan
 from kvmlib.ports.base import NETBSD, Machine, Mmu, RegisterFact, listed_ram, register_array
 from kvmlib.ports.powerpc import MPC601, bat_text, bat_text_601, cpu_name, sdr1_text, segment_text, version
 from kvmlib.ports.trapframes import NETBSD_POWERPC, POWERPC_FRAMES
 from kvmlib.translate import Translator, Unavailable
 from kvmlib.translate.hashed import OEA, Hashed, bats, bats_601
+
+if TYPE_CHECKING:
+    from kvmlib.ports.plan import SamplePlan
 
 #: Versions of CPUs with the BATs of all but the 601, as libkvm lists them.
 _CLASSIC = frozenset({3, 4, 6, 7, 8, 0xA, 0xC, 0x81, 0x7000, *range(0x8000, 0x8008), 0x800C, 0x8081})
@@ -61,6 +63,12 @@ def _bats(kind: str, what: str) -> tuple[RegisterFact, ...]:
     return upper + register_array(f"{kind}l", 8, 32, f"{what}, lower half", lambda value, hdr, i: "")
 
 
+def _samples() -> tuple[SamplePlan, ...]:
+    from kvmlib.ports import powerpc_plan
+
+    return (powerpc_plan.NETBSD, powerpc_plan.NETBSD_601)
+
+
 MACHINE = Machine(
     system=NETBSD,
     arch="powerpc",
@@ -103,5 +111,5 @@ MACHINE = Machine(
     trapframes=(NETBSD_POWERPC,),
     frames=POWERPC_FRAMES,
     elf_machine="EM_PPC",
-    samples=(powerpc_plan.NETBSD, powerpc_plan.NETBSD_601),
+    samples=_samples,
 )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kvmlib.kcore import CField, CStruct
-from kvmlib.ports import powerpc_plan
 from kvmlib.ports.base import NETBSD, Machine, Mmu, RegisterFact, listed_ram, register_array
 from kvmlib.ports.powerpc import cpu_name, sdr1_text
 from kvmlib.translate import Translator, Unavailable
 from kvmlib.translate.hashed import OEA64_BRIDGE
+
+if TYPE_CHECKING:
+    from kvmlib.ports.plan import SamplePlan
 
 _WHY = "a 64-bit PowerPC translates by its SLB, which the header of NetBSD/powerpc64 doesn't have"
 
@@ -18,6 +22,12 @@ def _mmu(m: Mmu) -> Translator:
 
 def _plain(name: str, count: int, meaning: str) -> tuple[RegisterFact, ...]:
     return register_array(name, count, 64, meaning, lambda value, hdr, i: "")
+
+
+def _samples() -> tuple[SamplePlan, ...]:
+    from kvmlib.ports import powerpc_plan
+
+    return (powerpc_plan.NETBSD64,)
 
 
 MACHINE = Machine(
@@ -60,5 +70,5 @@ MACHINE = Machine(
     ),
     dumpmag_bytes=4,
     elf_machine="EM_PPC64",
-    samples=(powerpc_plan.NETBSD64,),
+    samples=_samples,
 )

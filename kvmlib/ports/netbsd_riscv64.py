@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kvmlib.kcore import CField, CStruct
-from kvmlib.ports import riscv_plan
 from kvmlib.ports.base import NETBSD, Machine, Mmu, RegisterFact, listed_ram, register_array
 from kvmlib.ports.riscv_paging import SV39, SV48, SV57
 from kvmlib.translate import Translator, Unavailable
 from kvmlib.translate.radix import Radix
+
+if TYPE_CHECKING:
+    from kvmlib.ports.plan import SamplePlan
 
 #: satp: MODE, ASID and PPN (sysreg.h).
 _MODE, _ASID, _PPN = 60, 44, (1 << 44) - 1
@@ -37,6 +39,12 @@ def _decode_satp(value: int, hdr: Mapping[str, Any]) -> str:
         return "no translation (Bare)" if mode == 0 else f"mode {mode}, which is none that is known"
     asid = value >> _ASID & 0xFFFF
     return f"Sv{_MODES[mode].canonical_bits}, root table at pa {_root(hdr):#x}, ASID {asid}"
+
+
+def _samples() -> tuple[SamplePlan, ...]:
+    from kvmlib.ports import riscv_plan
+
+    return (riscv_plan.NETBSD,)
 
 
 MACHINE = Machine(
@@ -70,5 +78,5 @@ MACHINE = Machine(
     ),
     dumpmag_bytes=4,
     elf_machine="EM_RISCV",
-    samples=(riscv_plan.NETBSD,),
+    samples=_samples,
 )

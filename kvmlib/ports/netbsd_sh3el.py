@@ -5,9 +5,13 @@ dumpsys is empty on these ports, so there is no header besides the segment's own
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kvmlib.ports.base import NETBSD, Machine, Mmu
-from kvmlib.ports.sh_vax_hppa_plan import SH3EL
 from kvmlib.translate import Translator, Unavailable
+
+if TYPE_CHECKING:
+    from kvmlib.ports.plan import SamplePlan
 
 _WHY = (
     "vatop not yet implemented! NetBSD's sh3 ports have no dump code, "
@@ -18,6 +22,12 @@ _WHY = (
 def mmu(m: Mmu) -> Translator:
     """Say why nothing can be translated."""
     return Unavailable(_WHY, 32)
+
+
+def _samples() -> tuple[SamplePlan, ...]:
+    from kvmlib.ports.sh_vax_hppa_plan import SH3EL
+
+    return (SH3EL,)
 
 
 MACHINE = Machine(
@@ -38,5 +48,5 @@ MACHINE = Machine(
     mmu=mmu,
     dumpmag_bytes=4,
     elf_machine="EM_SH",
-    samples=(SH3EL,),
+    samples=_samples,
 )

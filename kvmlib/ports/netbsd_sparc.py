@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kvmlib.errors import FormatError
 from kvmlib.kcore import CField, CStruct, Headers, Read
-from kvmlib.ports import sparc, sparc_plan
+from kvmlib.ports import sparc
 from kvmlib.ports.base import NETBSD, Machine, Mmu, RegisterFact, Settled
 from kvmlib.translate import ReadPhysical, Translator, Unavailable
 from kvmlib.translate.segmap import SUN4, SUN4C, SUN4M, SegmentMap, sun4_map, sun4m_map
+
+if TYPE_CHECKING:
+    from kvmlib.ports.plan import SamplePlan
 
 #: cputype (param.h).
 CPU_TYPES = ("sun4", "sun4c", "sun4m", "sun4u", "sun4d")
@@ -89,6 +92,12 @@ def _decode_npmeg(value: int, hdr: Mapping[str, Any]) -> str:
     return f"{value} PMEGs of {form.ptes} PTEs; the last stands for what isn't mapped"
 
 
+def _samples() -> tuple[SamplePlan, ...]:
+    from kvmlib.ports import sparc_plan
+
+    return sparc_plan.samples(_HDR)
+
+
 MACHINE = Machine(
     system=NETBSD,
     arch="sparc",
@@ -115,5 +124,5 @@ MACHINE = Machine(
     ),
     dumpmag_bytes=4,
     elf_machine="EM_SPARC",
-    samples=sparc_plan.samples(_HDR),
+    samples=_samples,
 )

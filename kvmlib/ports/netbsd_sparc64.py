@@ -9,15 +9,18 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kvmlib.errors import FormatError
 from kvmlib.kcore import CField, CStruct, Headers, Read
-from kvmlib.ports import sparc, sparc64, sparc64_plan
+from kvmlib.ports import sparc, sparc64
 from kvmlib.ports.base import NETBSD, Machine, Mmu, Pcb, RegisterFact, Settled
 from kvmlib.ports.trapframes import SPARC64, SPARC64_FRAMES
 from kvmlib.translate import Translator
 from kvmlib.translate.linear import Window
+
+if TYPE_CHECKING:
+    from kvmlib.ports.plan import SamplePlan
 
 #: SPARC64_KCORE_NEWMAGIC (kcore.h).
 NEWMAGIC = 0x3AFEC01E
@@ -165,6 +168,14 @@ def _settle(machine: Machine, headers: Headers, read: Read, image_size: int) -> 
 
 
 OLD: dict[str, Any] = {"cpu_hdr": OLD_HDR, "register_facts": _OLD_FACTS}
+
+
+def _samples() -> tuple[SamplePlan, ...]:
+    from kvmlib.ports import sparc64_plan
+
+    return sparc64_plan.netbsd(_SUN4U, OLD_HDR, _new_form(2, 160)["cpu_hdr"])
+
+
 MACHINE = Machine(
     system=NETBSD,
     arch="sparc64",
@@ -187,6 +198,6 @@ MACHINE = Machine(
     trapframes=(SPARC64,),
     frames=SPARC64_FRAMES,
     elf_machine="EM_SPARCV9",
-    samples=sparc64_plan.netbsd(_SUN4U, OLD_HDR, _new_form(2, 160)["cpu_hdr"]),
+    samples=_samples,
     **OLD,
 )

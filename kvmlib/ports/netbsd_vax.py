@@ -7,12 +7,16 @@ that there are were put before it by somebody.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kvmlib.ports.base import NETBSD, Machine, Mmu
 from kvmlib.ports.linear_memory import message_buffer_proof
-from kvmlib.ports.sh_vax_hppa_plan import VAX
 from kvmlib.ports.trapframes import VAX as TRAPFRAME, VAX_FRAMES
 from kvmlib.translate import Translator, Unavailable
 from kvmlib.translate.linear import Regions, Via, Window
+
+if TYPE_CHECKING:
+    from kvmlib.ports.plan import SamplePlan
 
 #: Where S0 begins (KERNBASE).
 S0 = 0x80000000
@@ -37,6 +41,12 @@ def _mmu(m: Mmu) -> Translator:
     return Regions(f"S0 from va {S0:#x} to {end:#x}, where the kernel's image ends", 32, parts, why)
 
 
+def _samples() -> tuple[SamplePlan, ...]:
+    from kvmlib.ports.sh_vax_hppa_plan import VAX
+
+    return (VAX,)
+
+
 MACHINE = Machine(
     system=NETBSD,
     arch="vax",
@@ -57,5 +67,5 @@ MACHINE = Machine(
     trapframes=(TRAPFRAME,),
     frames=VAX_FRAMES,
     elf_machine="EM_VAX",
-    samples=(VAX,),
+    samples=_samples,
 )

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from kvmlib.ports import alpha, alpha_plan
+from typing import TYPE_CHECKING
+
+from kvmlib.ports import alpha
 from kvmlib.ports.base import OPENBSD, Machine, Pcb, counted_ram
 from kvmlib.ports.trapframes import ALPHA
+
+if TYPE_CHECKING:
+    from kvmlib.ports.plan import SamplePlan
+
+
+def _samples() -> tuple[SamplePlan, ...]:
+    from kvmlib.ports import alpha_plan
+
+    return (alpha_plan.OPENBSD,)
+
 
 MACHINE = Machine(
     system=OPENBSD,
@@ -28,5 +40,5 @@ MACHINE = Machine(
     pcb=Pcb(416, alpha.PCB_FIELDS, sp="ksp", pc="ra"),
     trapframes=(ALPHA,),
     elf_machine="EM_ALPHA",
-    samples=(alpha_plan.OPENBSD,),
+    samples=_samples,
 )

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kvmlib.kcore import CField, CStruct, RamSeg
 from kvmlib.ports.base import OPENBSD, Machine, Mmu, Pcb, RegisterFact, counted_ram
-from kvmlib.ports.plan import SamplePlan
 from kvmlib.ports.trapframes import LP64_CHAIN, OPENBSD_AMD64
 from kvmlib.ports.x86_paging import AMD64 as PAGING
-from kvmlib.ports.x86_plan import AMD64_CODE, LOCAL_APIC, OPENBSD_ATTACH, amd64_space
 from kvmlib.translate import Translator
 from kvmlib.translate.linear import AssumedWindow, Window
 from kvmlib.translate.radix import Radix
+
+if TYPE_CHECKING:
+    from kvmlib.ports.plan import SamplePlan
 
 #: pcb_cr3 may carry a PCID in its low 12 bits and CR3_REUSE_PCID in bit 63 (pmap.c).
 CR3_FRAME = 0x000FFFFFFFFFF000
@@ -41,6 +42,38 @@ def _warn_cr3(value: int) -> str:
     return (
         f"{value & ~CR3_FRAME:#x} is no part of the address: the PCID in bits 0 to 11, CR3_REUSE_PCID in bit 63. "
         "libkvm takes them for a part of it"
+    )
+
+
+def _samples() -> tuple[SamplePlan, ...]:
+    from kvmlib.ports.plan import SamplePlan
+    from kvmlib.ports.x86_plan import AMD64_CODE, LOCAL_APIC, OPENBSD_ATTACH, amd64_space
+
+    return (
+        SamplePlan(
+            text_va=0xFFFFFFFF81000000,
+            text_pa=0x1000000,
+            ram=(
+                RamSeg(0x10000, 0x8F000),
+                RamSeg(0x100000, 0x100000),
+                RamSeg(0x1000000, 0x500000),
+                RamSeg(0x100000000, 0x40000),
+            ),
+            direct_va=DIRECT.start,
+            stack_va=0xFFFF800000100000,
+            heap_va=0xFFFF800001000000,
+            user_fp=0x7F7FFFFD5C40,
+            device_pa=LOCAL_APIC,
+            device_symbol="local_apic",
+            msgbuf_bytes=0x20000,
+            spaces=(amd64_space(PAGING, self_map=255),),
+            code=AMD64_CODE,
+            cpu_hdr=lambda space, root, segments: {"ptdpaddr": root, "nmemsegs": segments},
+            trap_registers={"trapno": 3, "cs": 8, "ss": 0x10, "rflags": 0x10202},
+            nic="em0",
+            cpu_model="AMD EPYC-Rome Processor",
+            attach=OPENBSD_ATTACH,
+        ),
     )
 
 
@@ -76,30 +109,5 @@ MACHINE = Machine(
     trapframes=(OPENBSD_AMD64,),
     frames=(LP64_CHAIN,),
     elf_machine="EM_X86_64",
-    samples=(
-        SamplePlan(
-            text_va=0xFFFFFFFF81000000,
-            text_pa=0x1000000,
-            ram=(
-                RamSeg(0x10000, 0x8F000),
-                RamSeg(0x100000, 0x100000),
-                RamSeg(0x1000000, 0x500000),
-                RamSeg(0x100000000, 0x40000),
-            ),
-            direct_va=DIRECT.start,
-            stack_va=0xFFFF800000100000,
-            heap_va=0xFFFF800001000000,
-            user_fp=0x7F7FFFFD5C40,
-            device_pa=LOCAL_APIC,
-            device_symbol="local_apic",
-            msgbuf_bytes=0x20000,
-            spaces=(amd64_space(PAGING, self_map=255),),
-            code=AMD64_CODE,
-            cpu_hdr=lambda space, root, segments: {"ptdpaddr": root, "nmemsegs": segments},
-            trap_registers={"trapno": 3, "cs": 8, "ss": 0x10, "rflags": 0x10202},
-            nic="em0",
-            cpu_model="AMD EPYC-Rome Processor",
-            attach=OPENBSD_ATTACH,
-        ),
-    ),
+    samples=_samples,
 )

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kvmlib.kcore import Headers, Read
-from kvmlib.ports.arm_plan import openbsd_armv7
 from kvmlib.ports.base import OPENBSD, Machine, Mmu, Pcb, Settled, listed_ram
 from kvmlib.ports.static_range import (
     NPHYS_RAM_SEGS,
@@ -27,6 +26,9 @@ from kvmlib.ports.static_range import (
 from kvmlib.ports.trapframes import ARM, ARM_FRAMES
 from kvmlib.translate import Translator
 from kvmlib.translate.linear import Window
+
+if TYPE_CHECKING:
+    from kvmlib.ports.plan import SamplePlan
 
 #: Where the kernel's addresses begin (vmparam.h).
 ARM_KERNEL_BASE = 0xC0000000
@@ -73,6 +75,12 @@ def _settle_guess(machine: Machine, headers: Headers, read: Read, image_size: in
     return settled._replace(reasons=(guess,))
 
 
+def _samples() -> tuple[SamplePlan, ...]:
+    from kvmlib.ports.arm_plan import openbsd_armv7
+
+    return (openbsd_armv7(_HDR),)
+
+
 _USUAL = Machine(
     system=OPENBSD,
     arch="arm",
@@ -103,7 +111,7 @@ _USUAL = Machine(
     trapframes=(ARM,),
     frames=ARM_FRAMES,
     elf_machine="EM_ARM",
-    samples=(openbsd_armv7(_HDR),),
+    samples=_samples,
 )
-_GUESS = replace(_USUAL, variant="guess", on_request=True, settle=_settle_guess, mmu=_guess, samples=())
+_GUESS = replace(_USUAL, variant="guess", on_request=True, settle=_settle_guess, mmu=_guess, samples=tuple)
 MACHINE = replace(_USUAL, forms=(_GUESS,))

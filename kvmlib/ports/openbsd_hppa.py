@@ -7,13 +7,17 @@ data.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kvmlib.errors import NotInDumpError, TruncatedError
 from kvmlib.kcore import CField, CStruct, RamSeg
 from kvmlib.ports.base import OPENBSD, Machine, Mmu
 from kvmlib.ports.linear_memory import message_buffer_proof
-from kvmlib.ports.sh_vax_hppa_plan import OPENBSD_HPPA
 from kvmlib.translate import Translator
 from kvmlib.translate.linear import Regions, Window
+
+if TYPE_CHECKING:
+    from kvmlib.ports.plan import SamplePlan
 
 PAGE = 4096
 _TOP = 1 << 32
@@ -40,6 +44,12 @@ def _known_ram(m: Mmu) -> list[RamSeg]:
     return [RamSeg(0, size)] if va < size <= _TOP else []
 
 
+def _samples() -> tuple[SamplePlan, ...]:
+    from kvmlib.ports.sh_vax_hppa_plan import OPENBSD_HPPA
+
+    return (OPENBSD_HPPA,)
+
+
 MACHINE = Machine(
     system=OPENBSD,
     arch="hppa",
@@ -64,5 +74,5 @@ MACHINE = Machine(
     mmu=_mmu,
     dumpmag_bytes=4,
     elf_machine="EM_PARISC",
-    samples=(OPENBSD_HPPA,),
+    samples=_samples,
 )

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from kvmlib.errors import NotInDumpError, TruncatedError
 from kvmlib.kcore import RamSeg
 from kvmlib.ports.base import OPENBSD, Machine, Mmu, Pcb
-from kvmlib.ports.plan import SamplePlan, SpacePlan
 from kvmlib.ports.trapframes import ILP32_CHAIN, OPENBSD_I386, OPENBSD_I386_OLD
 from kvmlib.ports.x86_paging import i386, i386_pae
-from kvmlib.ports.x86_plan import I386_CODE, LOCAL_APIC, OPENBSD_ATTACH, i386_space
 from kvmlib.translate import ReadPhysical, Translator, Unavailable
 from kvmlib.translate.radix import Radix
+
+if TYPE_CHECKING:
+    from kvmlib.ports.plan import SamplePlan, SpacePlan
 
 _WORDS = ("invalid address ({va:x})", "invalid address ({va:x})")
 PLAIN = i386(_WORDS, _WORDS)
@@ -114,6 +116,34 @@ def _sample_variables(space: SpacePlan, root: int, ram: Sequence[RamSeg]) -> dic
     }
 
 
+def _samples() -> tuple[SamplePlan, ...]:
+    from kvmlib.ports.plan import SamplePlan
+    from kvmlib.ports.x86_plan import I386_CODE, LOCAL_APIC, OPENBSD_ATTACH, i386_space
+
+    return (
+        SamplePlan(
+            text_va=0xD0200000,
+            text_pa=0x200000,
+            ram=(RamSeg(0x1000, 0x9E000), RamSeg(0x100000, 0x500000)),
+            direct_va=None,
+            stack_va=0xF3000000,
+            heap_va=0xF4000000,
+            user_fp=0xCFBD8C44,
+            device_pa=LOCAL_APIC,
+            device_symbol="local_apic",
+            msgbuf_bytes=0x4000,
+            spaces=(i386_space(PLAIN, self_map=831, pae=False), i386_space(PAE, self_map=1660, pae=True)),
+            code=I386_CODE,
+            cpu_hdr=None,
+            variables=_sample_variables,
+            trap_registers={"trapno": 3, "cs": 8, "ds": 0x10, "es": 0x10, "ss": 0x10, "eflags": 0x10202},
+            nic="em0",
+            cpu_model='Intel Pentium III ("GenuineIntel" 686-class)',
+            attach=OPENBSD_ATTACH,
+        ),
+    )
+
+
 MACHINE = Machine(
     system=OPENBSD,
     arch="i386",
@@ -138,26 +168,5 @@ MACHINE = Machine(
     trapframes=(OPENBSD_I386, OPENBSD_I386_OLD),
     frames=(ILP32_CHAIN,),
     elf_machine="EM_386",
-    samples=(
-        SamplePlan(
-            text_va=0xD0200000,
-            text_pa=0x200000,
-            ram=(RamSeg(0x1000, 0x9E000), RamSeg(0x100000, 0x500000)),
-            direct_va=None,
-            stack_va=0xF3000000,
-            heap_va=0xF4000000,
-            user_fp=0xCFBD8C44,
-            device_pa=LOCAL_APIC,
-            device_symbol="local_apic",
-            msgbuf_bytes=0x4000,
-            spaces=(i386_space(PLAIN, self_map=831, pae=False), i386_space(PAE, self_map=1660, pae=True)),
-            code=I386_CODE,
-            cpu_hdr=None,
-            variables=_sample_variables,
-            trap_registers={"trapno": 3, "cs": 8, "ds": 0x10, "es": 0x10, "ss": 0x10, "eflags": 0x10202},
-            nic="em0",
-            cpu_model='Intel Pentium III ("GenuineIntel" 686-class)',
-            attach=OPENBSD_ATTACH,
-        ),
-    ),
+    samples=_samples,
 )

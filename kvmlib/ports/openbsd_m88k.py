@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kvmlib.kcore import CField, CStruct
-from kvmlib.ports import unmapped_plan
 from kvmlib.ports.base import OPENBSD, Machine, Mmu, RegisterFact, listed_ram
 from kvmlib.translate import Translator, Unavailable
+
+if TYPE_CHECKING:
+    from kvmlib.ports.plan import SamplePlan
 
 _WHY = (
     "the header of OpenBSD/m88k has only the CPU's type and the RAM, nothing says where the page tables are "
@@ -24,6 +26,12 @@ def _mmu(m: Mmu) -> Translator:
 
 def _decode(value: int, hdr: Mapping[str, Any]) -> str:
     return _CPUS.get(value, "a CPU that is not known")
+
+
+def _samples() -> tuple[SamplePlan, ...]:
+    from kvmlib.ports import unmapped_plan
+
+    return (unmapped_plan.OPENBSD_M88K,)
 
 
 MACHINE = Machine(
@@ -50,5 +58,5 @@ MACHINE = Machine(
     register_facts=(RegisterFact("cputype", 32, "which CPU it is", _decode),),
     dumpmag_bytes=4,
     elf_machine="EM_88K",
-    samples=(unmapped_plan.OPENBSD_M88K,),
+    samples=_samples,
 )

@@ -6,15 +6,18 @@ Sources: sys/arch/mips64/include/kcore.h, cpu.h, pte.h; sys/arch/{loongson,octeo
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from kvmlib.errors import FormatError
 from kvmlib.kcore import CField, CStruct, Headers, Read
 from kvmlib.ports.base import OPENBSD, Machine, Mmu, RegisterFact, Settled, listed_ram
 from kvmlib.ports.mips import kseg01
-from kvmlib.ports.mips_plan import LOONGSON, OCTEON
 from kvmlib.translate import Translator
 from kvmlib.translate.linear import Regions, Via, Window
 from kvmlib.translate.xkphys import START as XKPHYS, STOP as XKSSEG, Xkphys
+
+if TYPE_CHECKING:
+    from kvmlib.ports.plan import SamplePlan
 
 #: Loongson, octeon and most of sgi; kernels for SGI's IP32 have 4096.
 PAGE = 16384
@@ -40,6 +43,18 @@ def _settle(machine: Machine, headers: Headers, read: Read, image_size: int) -> 
             f"but struct cpu_kcore_hdr has {_HEADER} bytes"
         )
     return Settled(machine, headers)
+
+
+def _samples() -> tuple[SamplePlan, ...]:
+    from kvmlib.ports.mips_plan import OCTEON
+
+    return (OCTEON,)
+
+
+def _samples_loongson() -> tuple[SamplePlan, ...]:
+    from kvmlib.ports.mips_plan import LOONGSON
+
+    return (LOONGSON,)
 
 
 BIG = Machine(
@@ -73,7 +88,7 @@ BIG = Machine(
     ),
     dumpmag_bytes=8,
     elf_machine="EM_MIPS",
-    samples=(OCTEON,),
+    samples=_samples,
 )
-LITTLE = replace(BIG, byteorder="little", variant="loongson", ports=("loongson",), samples=(LOONGSON,))
+LITTLE = replace(BIG, byteorder="little", variant="loongson", ports=("loongson",), samples=_samples_loongson)
 MACHINE = replace(BIG, forms=(LITTLE,))

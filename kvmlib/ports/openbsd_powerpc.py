@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kvmlib.kcore import CField, CStruct
-from kvmlib.ports import powerpc_plan
 from kvmlib.ports.base import OPENBSD, Machine, Mmu, RegisterFact, listed_ram
 from kvmlib.ports.trapframes import OPENBSD_POWERPC, POWERPC_FRAMES
 from kvmlib.translate import Translator, Unavailable
+
+if TYPE_CHECKING:
+    from kvmlib.ports.plan import SamplePlan
 
 _WHY = (
     "the header of OpenBSD/powerpc has neither segment registers nor BATs, and its kernel fills in no page table "
@@ -16,6 +20,12 @@ _WHY = (
 
 def _mmu(m: Mmu) -> Translator:
     return Unavailable(_WHY, 32)
+
+
+def _samples() -> tuple[SamplePlan, ...]:
+    from kvmlib.ports import powerpc_plan
+
+    return (powerpc_plan.OPENBSD,)
 
 
 MACHINE = Machine(
@@ -53,5 +63,5 @@ MACHINE = Machine(
     trapframes=(OPENBSD_POWERPC,),
     frames=POWERPC_FRAMES,
     elf_machine="EM_PPC",
-    samples=(powerpc_plan.OPENBSD,),
+    samples=_samples,
 )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from kvmlib.ports import powerpc_plan
+from typing import TYPE_CHECKING
+
 from kvmlib.ports.base import OPENBSD, Machine, Mmu
 from kvmlib.translate import Translator, Unavailable
+
+if TYPE_CHECKING:
+    from kvmlib.ports.plan import SamplePlan
 
 _WHY = (
     "kcore.h of OpenBSD/powerpc64 is empty, so nothing says where the page table is "
@@ -14,6 +18,12 @@ _WHY = (
 
 def _mmu(m: Mmu) -> Translator:
     return Unavailable(_WHY, 64)
+
+
+def _samples() -> tuple[SamplePlan, ...]:
+    from kvmlib.ports import powerpc_plan
+
+    return (powerpc_plan.OPENBSD64,)
 
 
 MACHINE = Machine(
@@ -33,5 +43,5 @@ MACHINE = Machine(
     mmu=_mmu,
     dumpmag_bytes=8,
     elf_machine="EM_PPC64",
-    samples=(powerpc_plan.OPENBSD64,),
+    samples=_samples,
 )

@@ -5,11 +5,15 @@ Its kernels write no dumps yet; this is the form that libkvm reads.
 
 from __future__ import annotations
 
-from kvmlib.ports.aarch64_plan import openbsd_riscv64
+from typing import TYPE_CHECKING
+
 from kvmlib.ports.base import OPENBSD, Machine, Mmu, listed_ram
 from kvmlib.ports.static_range import NPHYS_RAM_SEGS, cpu_hdr, register_facts, settle, translator
 from kvmlib.ports.trapframes import OPENBSD_RISCV64, RISCV64_FRAMES
 from kvmlib.translate import Translator
+
+if TYPE_CHECKING:
+    from kvmlib.ports.plan import SamplePlan
 
 _BITS = 64
 _HDR = cpu_hdr("sys/arch/riscv64/include/kcore.h", _BITS)
@@ -17,6 +21,12 @@ _HDR = cpu_hdr("sys/arch/riscv64/include/kcore.h", _BITS)
 
 def _mmu(m: Mmu) -> Translator:
     return translator(m, _BITS)
+
+
+def _samples() -> tuple[SamplePlan, ...]:
+    from kvmlib.ports.aarch64_plan import openbsd_riscv64
+
+    return (openbsd_riscv64(_HDR),)
 
 
 MACHINE = Machine(
@@ -40,5 +50,5 @@ MACHINE = Machine(
     trapframes=(OPENBSD_RISCV64,),
     frames=RISCV64_FRAMES,
     elf_machine="EM_RISCV",
-    samples=(openbsd_riscv64(_HDR),),
+    samples=_samples,
 )

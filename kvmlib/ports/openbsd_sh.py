@@ -7,15 +7,17 @@ The dump code counts the kernel's variable dumpsize down, so in a dump it says n
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kvmlib.errors import FormatError
 from kvmlib.kcore import CField, CStruct, RamSeg, parse_ram_segs
 from kvmlib.ports.base import OPENBSD, Machine, Mmu, RegisterFact
-from kvmlib.ports.sh_vax_hppa_plan import landisk
 from kvmlib.translate import Translator
 from kvmlib.translate.linear import Regions, Via, Window
 from kvmlib.translate.radix import Level, Page, Paging, Pointer, Radix
+
+if TYPE_CHECKING:
+    from kvmlib.ports.plan import SamplePlan
 
 PAGE = 4096
 P1, P2, P3, P4 = 0x80000000, 0xA0000000, 0xC0000000, 0xE0000000
@@ -86,6 +88,12 @@ def _ram(machine: Machine, cpu_data: bytes, hdr: Mapping[str, Any]) -> list[RamS
     return parse_ram_segs(cpu_data, machine.byteorder, 8, hdr["kcore_nsegs"], "kcore_nsegs")
 
 
+def _samples() -> tuple[SamplePlan, ...]:
+    from kvmlib.ports.sh_vax_hppa_plan import landisk
+
+    return (landisk(PAGING, WINDOWS),)
+
+
 MACHINE = Machine(
     system=OPENBSD,
     arch="sh",
@@ -122,5 +130,5 @@ MACHINE = Machine(
     ),
     dumpmag_bytes=4,
     elf_machine="EM_SH",
-    samples=(landisk(PAGING, WINDOWS),),
+    samples=_samples,
 )

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kvmlib.kcore import CStruct, RamSeg
-from kvmlib.ports import sparc, sparc64, sparc64_plan
+from kvmlib.ports import sparc, sparc64
 from kvmlib.ports.base import OPENBSD, Machine, Mmu, Pcb
 from kvmlib.ports.trapframes import SPARC64, SPARC64_FRAMES
 from kvmlib.translate import Translator
+
+if TYPE_CHECKING:
+    from kvmlib.ports.plan import SamplePlan
 
 _WORDS = "invalid address ({va:x})"
 #: kvm_sparc64.c has more of an address than sun4u's TTEs: machines with sun4v have it.
@@ -47,6 +50,14 @@ def _mmu(m: Mmu) -> Translator:
 
 
 _HDR = CStruct("struct cpu_kcore_hdr", sparc64.HEADER, 96, sparc64.FIELDS)
+
+
+def _samples() -> tuple[SamplePlan, ...]:
+    from kvmlib.ports import sparc64_plan
+
+    return sparc64_plan.openbsd(_PAGING, _HDR)
+
+
 MACHINE = Machine(
     system=OPENBSD,
     arch="sparc64",
@@ -71,5 +82,5 @@ MACHINE = Machine(
     trapframes=(SPARC64,),
     frames=SPARC64_FRAMES,
     elf_machine="EM_SPARCV9",
-    samples=sparc64_plan.openbsd(_PAGING, _HDR),
+    samples=_samples,
 )

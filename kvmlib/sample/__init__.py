@@ -21,7 +21,7 @@ def _recipes() -> dict[str, Recipe]:
     recipes = {}
     for m in MACHINES:
         for form in (m, *m.forms):
-            for plan in form.samples:
+            for plan in form.samples():
                 for space in plan.spaces:
                     variant = "-".join(v for v in (form.variant, space.variant) if v)
                     recipes[f"{m.name}-{variant}" if variant else m.name] = Recipe(form, plan, space)
