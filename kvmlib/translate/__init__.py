@@ -102,17 +102,19 @@ class Translator(ABC):
 
 def merge(ranges: Iterable[Mapping]) -> Iterator[Mapping]:
     """Join ranges that follow one another in va and pa and have the same flags."""
-    va = pa = size = 0
-    flags: tuple[str, ...] = ()
+    first, size = Mapping(0, 0, 0, ()), 0
+    next_va = next_pa = 0
     for m in ranges:
-        if size and m.va == va + size and m.pa == pa + size and m.flags == flags:
-            size += m.size
+        va, pa, n, flags = m
+        if va == next_va and pa == next_pa and size and flags == first.flags:
+            size += n
         else:
             if size:
-                yield Mapping(va, pa, size, flags)
-            va, pa, size, flags = m
+                yield first if size == first.size else first._replace(size=size)
+            first, size = m, n
+        next_va, next_pa = va + n, pa + n
     if size:
-        yield Mapping(va, pa, size, flags)
+        yield first if size == first.size else first._replace(size=size)
 
 
 class Unavailable(Translator):

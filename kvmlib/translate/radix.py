@@ -6,6 +6,8 @@ points to another table and when it maps a page, and what its bits are called.
 
 from __future__ import annotations
 
+import functools
+import operator
 import sys
 from array import array
 from collections.abc import Callable, Generator, Iterator, Mapping as MappingType
@@ -103,6 +105,11 @@ class Level:
         return None
 
     @property
+    def deciding(self) -> int:
+        """The bits of an entry that say what it is."""
+        return functools.reduce(operator.or_, (kind.mask for kind in self.entries), 0)
+
+    @property
     def count(self) -> int:
         """Entries in a table."""
         return 1 << self.bits if self.size is None else self.size
@@ -177,7 +184,8 @@ class Radix(Translator):
         self._order = order
         self._swap = order != sys.byteorder
         self._tables: dict[int, array[int]] = {}
-        self._names: dict[tuple[str, int], tuple[str, ...]] = {}
+        #: What entries are and the names of their protection bits, for each level, by the bits that decide both.
+        self._meanings: dict[str, dict[int, tuple[Page | Pointer | None, tuple[str, ...], int, int]]] = {}
         #: Tables, by their level's name and pa, that map nothing: where tables point to themselves or to one another,
         #: `ranges` would come to the same ones again and again.
         self._barren: set[tuple[str, int]] = set()
@@ -381,22 +389,24 @@ class Radix(Translator):
 
     def ranges(self, start: int, stop: int) -> Iterator[Mapping]:
         """Yield every mapped page in [start, stop), cut at its ends."""
-        first = self.paging.levels[0]
-        for m in self._pages(first, 0, self.root, 0, start, stop):
-            if start <= m.va and m.va + m.size <= stop:
-                yield m
-            elif (low := max(start, m.va)) < (high := min(stop, m.va + m.size)):
-                yield Mapping(low, m.pa + low - m.va, high - low, m.flags)
+        return self._pages(self.paging.levels[0], 0, self.root, 0, start, stop)
 
     def _pages(
         self, level: Level, depth: int, pa: int, base: int, start: int, stop: int
     ) -> Generator[Mapping, None, bool]:
-        """Yield the pages in [start, stop) of the table at `pa`; tell whether there were any."""
-        shift, protection = level.shift, self.paging.protection
+        """Yield the pages in [start, stop) of the table at `pa`, cut at its ends; tell whether there were any."""
+        shift = level.shift
         size = 1 << shift
+        meanings = self._meanings.setdefault(level.name, {})
+        deciding = level.deciding | self.paging.protection
         found = False
         for index, entry in self._present(level, pa):
-            kind = level.kind(entry)
+            meaning = meanings.get(entry & deciding)
+            if meaning is None:
+                if len(meanings) >= _KEPT:
+                    meanings.clear()
+                meaning = meanings[entry & deciding] = self._meaning(level, entry)
+            kind, flags, left, right = meaning
             if kind is None:
                 continue
             va = base + (index << shift)
@@ -404,32 +414,41 @@ class Radix(Translator):
                 va = self._lift(va)
             if va + size <= start or va >= stop:
                 continue
+            # address(), without the call.
+            to = (entry & kind.frame) << left >> right
             if isinstance(kind, Page):
-                bits = entry & protection
-                flags = self._names.get((level.name, bits))
-                if flags is None:
-                    flags = self._names[level.name, bits] = self.paging.flag_names(level, bits)
-                to = address(entry, kind)
                 if kind.shift is not None:
                     to += va & (1 << kind.shift) - 1
                 found = True
-                yield Mapping(va, to, size, flags)
+                if start <= va and va + size <= stop:
+                    yield Mapping(va, to, size, flags)
+                else:
+                    low = max(start, va)
+                    yield Mapping(low, to + low - va, min(stop, va + size) - low, flags)
                 continue
-            below, table = kind.below or self.paging.levels[depth + 1], address(entry, kind)
-            if (below.name, table) in self._barren:
+            below = kind.below or self.paging.levels[depth + 1]
+            if (below.name, to) in self._barren:
                 continue
-            if (yield from self._pages(below, depth + 1, table, va, start, stop)):
+            if (yield from self._pages(below, depth + 1, to, va, start, stop)):
                 found = True
             elif start <= va and va + size <= stop:
-                self._barren.add((below.name, table))
+                self._barren.add((below.name, to))
         return found
 
+    def _meaning(self, level: Level, entry: int) -> tuple[Page | Pointer | None, tuple[str, ...], int, int]:
+        """Return what an entry is, its protection in words, and how far its frame is shifted left and right."""
+        kind = level.kind(entry)
+        if kind is None:
+            return None, (), 0, 0
+        flags = self.paging.flag_names(level, entry & self.paging.protection) if isinstance(kind, Page) else ()
+        return kind, flags, max(kind.left, 0), max(-kind.left, 0)
+
     def _present(self, level: Level, pa: int) -> Iterator[tuple[int, int]]:
-        """Yield the entries of a table that are in the dump."""
+        """Return the entries of a table that are in the dump."""
         try:
-            yield from enumerate(self._table(level, pa))
+            return enumerate(self._table(level, pa))
         except (NotInDumpError, TruncatedError):
-            yield from self._parts(level, pa)
+            return self._parts(level, pa)
 
     def _parts(self, level: Level, pa: int) -> Iterator[tuple[int, int]]:
         """Do what `_present` does, run by run: a table may be large, and damage may promise a larger one."""
