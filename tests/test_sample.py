@@ -265,7 +265,7 @@ def test_mapped_memory_is_what_it_should_be(kd: kvmlib.Kvm, sample: Sample) -> N
 
 
 def without_windows(kd: kvmlib.Kvm, windows: tuple[Window, ...]) -> Iterator[Mapping]:
-    return (m for m in kd.translator.ranges(0, 1 << kd.translator.bits) if in_window(windows, m.va) is None)
+    return (Mapping(*m) for m in kd.translator.ranges(0, 1 << kd.translator.bits) if in_window(windows, m[0]) is None)
 
 
 def test_nothing_else_is_mapped(kd: kvmlib.Kvm, sample: Sample) -> None:

@@ -55,6 +55,10 @@ class Step:
     flag_bits: tuple[int, ...] = ()
 
 
+#: What `Mapping` tells, not named: where there are millions, that is half the time.
+Range = tuple[int, int, int, tuple[str, ...]]
+
+
 class Mapping(NamedTuple):
     """A range of virtual addresses that is mapped to consecutive physical ones with the same protection.
 
@@ -91,7 +95,7 @@ class Translator(ABC):
         """
 
     @abstractmethod
-    def ranges(self, start: int, stop: int) -> Iterator[Mapping]:
+    def ranges(self, start: int, stop: int) -> Iterator[Range]:
         """Yield the mapped ranges that meet [start, stop), ascending; adjacent ones may come separately."""
 
     def mappings(self, start: int = 0, stop: int | None = None) -> Iterator[Mapping]:
@@ -100,21 +104,21 @@ class Translator(ABC):
         return merge(self.ranges(start, top if stop is None else min(stop, top)))
 
 
-def merge(ranges: Iterable[Mapping]) -> Iterator[Mapping]:
+def merge(ranges: Iterable[Range]) -> Iterator[Mapping]:
     """Join ranges that follow one another in va and pa and have the same flags."""
-    first, size = Mapping(0, 0, 0, ()), 0
-    next_va = next_pa = 0
-    for m in ranges:
-        va, pa, n, flags = m
-        if va == next_va and pa == next_pa and size and flags == first.flags:
+    first_va = first_pa = size = stop_va = stop_pa = 0
+    common: tuple[str, ...] = ()
+    for va, pa, n, flags in ranges:
+        if va == stop_va and pa == stop_pa and size and flags == common:
             size += n
         else:
             if size:
-                yield first if size == first.size else first._replace(size=size)
-            first, size = m, n
-        next_va, next_pa = va + n, pa + n
+                # Mapping(), at half the price: there may be millions.
+                yield tuple.__new__(Mapping, (first_va, first_pa, size, common))
+            first_va, first_pa, size, common = va, pa, n, flags
+        stop_va, stop_pa = va + n, pa + n
     if size:
-        yield first if size == first.size else first._replace(size=size)
+        yield Mapping(first_va, first_pa, size, common)
 
 
 class Unavailable(Translator):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from kvmlib.errors import TranslationError
-from kvmlib.translate import Mapping, Step, Translator
+from kvmlib.translate import Mapping, Range, Step, Translator
 from kvmlib.translate.radix import Radix
 
 
@@ -117,7 +117,7 @@ class Regions(Translator):
         part = found[1]
         return [part.step(va)] if isinstance(part, Window) else part.translator.walk(va)
 
-    def ranges(self, start: int, stop: int) -> Iterator[Mapping]:
+    def ranges(self, start: int, stop: int) -> Iterator[Range]:
         """Yield the windows and what the other parts map."""
         for first, end, part in self._pieces:
             low, high = max(first, start), min(end, stop)
@@ -192,7 +192,7 @@ class AssumedWindow(Translator):
             steps.append(self.window.step(va, note))
         return steps
 
-    def ranges(self, start: int, stop: int) -> Iterator[Mapping]:
+    def ranges(self, start: int, stop: int) -> Iterator[Range]:
         """Yield the tables' ranges, and the window where they have nothing to say about it."""
         if not self._silent:
             yield from self.tables.ranges(start, stop)

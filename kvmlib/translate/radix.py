@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from kvmlib.errors import NotInDumpError, TranslationError, TruncatedError
-from kvmlib.translate import Mapping, Outcome, ReadPhysical, Step, Translator
+from kvmlib.translate import Outcome, Range, ReadPhysical, Step, Translator
 
 if TYPE_CHECKING:
     from kvmlib.kcore import ByteOrder
@@ -387,13 +387,13 @@ class Radix(Translator):
 
     # -- all addresses -----------------------------------------------------------------------------------------------
 
-    def ranges(self, start: int, stop: int) -> Iterator[Mapping]:
+    def ranges(self, start: int, stop: int) -> Iterator[Range]:
         """Yield every mapped page in [start, stop), cut at its ends."""
         return self._pages(self.paging.levels[0], 0, self.root, 0, start, stop)
 
     def _pages(
         self, level: Level, depth: int, pa: int, base: int, start: int, stop: int
-    ) -> Generator[Mapping, None, bool]:
+    ) -> Generator[Range, None, bool]:
         """Yield the pages in [start, stop) of the table at `pa`, cut at its ends; tell whether there were any."""
         shift = level.shift
         size = 1 << shift
@@ -412,7 +412,8 @@ class Radix(Translator):
             va = base + (index << shift)
             if depth == 0:
                 va = self._lift(va)
-            if va + size <= start or va >= stop:
+            end = va + size
+            if end <= start or va >= stop:
                 continue
             # address(), without the call.
             to = (entry & kind.frame) << left >> right
@@ -420,18 +421,18 @@ class Radix(Translator):
                 if kind.shift is not None:
                     to += va & (1 << kind.shift) - 1
                 found = True
-                if start <= va and va + size <= stop:
-                    yield Mapping(va, to, size, flags)
+                if start <= va and end <= stop:
+                    yield va, to, size, flags
                 else:
                     low = max(start, va)
-                    yield Mapping(low, to + low - va, min(stop, va + size) - low, flags)
+                    yield low, to + low - va, min(stop, end) - low, flags
                 continue
             below = kind.below or self.paging.levels[depth + 1]
             if (below.name, to) in self._barren:
                 continue
             if (yield from self._pages(below, depth + 1, to, va, start, stop)):
                 found = True
-            elif start <= va and va + size <= stop:
+            elif start <= va and end <= stop:
                 self._barren.add((below.name, to))
         return found
 

@@ -33,7 +33,7 @@ def test_a_table_that_maps_nothing_in_one_range_may_do_so_in_another() -> None:
     pointer = (_PAGE >> 2) | _TABLE
     tables = _sv(SV39, {0: pointer, 1: pointer}, {0: pointer << 1 & ~3 | _TABLE}, {5: _LEAF})
     assert list(tables.ranges(0, _PAGE)) == []
-    assert [m.va for m in tables.ranges(0, 1 << 39)] == [5 * _PAGE, (1 << 30) + 5 * _PAGE]
+    assert [va for va, _, _, _ in tables.ranges(0, 1 << 39)] == [5 * _PAGE, (1 << 30) + 5 * _PAGE]
 
 
 ONE_LEVEL = Paging(
@@ -61,7 +61,7 @@ def test_a_large_table_in_pieces_is_read_in_runs(tmp_path: Path) -> None:
         calls.append(pa)
         return memory.read(pa, n)
 
-    found = [m.va // _PAGE for m in Radix(ONE_LEVEL, 0, read, "little").ranges(0, 1 << 32)]
+    found = [va // _PAGE for va, _, _, _ in Radix(ONE_LEVEL, 0, read, "little").ranges(0, 1 << 32)]
     image.close()
     assert found == [*range(0x40000), *range(0x40400, 0x80400), *range(0x80401, 0xC0401)]
     assert len(calls) < 20
