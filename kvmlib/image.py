@@ -71,7 +71,7 @@ class Image:
         """Return up to `n` bytes at `offset`; fewer only where the image ends."""
         raise NotImplementedError
 
-    def gather(self, runs: Iterable[tuple[int, int]]) -> bytes:
+    def gather(self, runs: Sequence[tuple[int, int]]) -> bytes:
         """Return the bytes of many (offset, length) runs as one piece."""
         return b"".join([self.read(offset, n) for offset, n in runs])
 
@@ -274,8 +274,10 @@ class MappedFile(Image):
         """Return a descriptor at whose offsets the bytes lie."""
         return self._fd
 
-    def gather(self, runs: Iterable[tuple[int, int]]) -> bytes:
+    def gather(self, runs: Sequence[tuple[int, int]]) -> bytes:
         """Return the bytes of many (offset, length) runs as one piece."""
+        if len(runs) == 1:
+            return self.read(*runs[0])
         self._guard()
         # Views, so that each byte is copied once: for a large piece that is half the time, and half the memory.
         with memoryview(self._map) as data:

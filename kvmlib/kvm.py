@@ -437,29 +437,30 @@ class Kvm:
             NotInDumpError: a part is mapped but wasn't dumped.
             TruncatedError: a part lies behind the end of the file.
         """
-        kvatop, locate, end = self.translator.kvatop, self.memory.locate, self.image.size
-        top = (1 << self.translator.bits) - 1
-        runs: list[tuple[int, int]] = []
-        while n > 0:
-            pa, m = kvatop(va)
-            try:
-                offset, m = locate(pa, min(m, n))
-            except NotInDumpError as e:
-                raise NotInDumpError(f"va {va:#x} is mapped, but {e}", e.pa, va, min(e.size, m)) from e
-            if offset + m > end:
-                have = max(0, end - offset)
-                raise TruncatedError(
-                    f"va {va + have:#x} is pa {pa + have:#x}, which should be at file offset {offset + have:#x}, "
-                    f"but the file ends at {end:#x}",
-                    pa + have,
-                    offset + have,
-                    va + have,
-                )
-            runs.append((offset, m))
-            # As in C, where an address is an unsigned long: behind the last one comes 0.
-            va = (va + m) & top
-            n -= m
-        return self.image.gather(runs)
+        translator = self.translator
+        try:
+            return self.memory.gather(translator.pages(va, n))
+        except NotInDumpError as e:
+            at, left = self._first_at(e.pa, va, n)
+            raise NotInDumpError(f"va {at:#x} is mapped, but {e}", e.pa, at, min(e.size, left)) from e
+        except TruncatedError as e:
+            at, _ = self._first_at(e.pa, va, n)
+            raise TruncatedError(
+                f"va {at:#x} is pa {e.pa:#x}, which should be at file offset {e.offset:#x}, "
+                f"but the file ends at {self.image.size:#x}",
+                e.pa,
+                e.offset,
+                at,
+            ) from e
+
+    def _first_at(self, pa: int, va: int, n: int) -> tuple[int, int]:
+        """Return the first va of the `n` bytes at `va` that lies at `pa`, and the bytes left in its page."""
+        for start, m in self.translator.pages(va, n):
+            if start <= pa < start + m:
+                return va + pa - start, start + m - pa
+            va = va + m & (1 << self.translator.bits) - 1
+        # The file has changed meanwhile.
+        return va, n
 
     @_remembers
     def read_physical(self, pa: int, n: int) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -85,6 +85,9 @@ class PhysicalMemory:
         self.ram = [s for s in self.segments if s.size]
         self._runs = _first_wins([_Run(start, min(start + size, _TOP), at) for start, size, at in placed if size])
         self._starts = [r.start for r in self._runs]
+        #: What of them is in the file: first pa, pa behind the last, file offset less pa; for no run, nothing.
+        self._present = [(r.start, min(r.end, r.start + size_of - r.offset), r.offset - r.start) for r in self._runs]
+        self._present.append((0, 0, 0))
 
     @classmethod
     def linear(cls, image: Image, data_off: int, size: int, known: Sequence[RamSeg] = ()) -> PhysicalMemory:
@@ -125,14 +128,32 @@ class PhysicalMemory:
             NotInDumpError: some of it is in no segment.
             TruncatedError: some of it lies behind the end of the file.
         """
+        return self.gather([(pa, n)])
+
+    def gather(self, pages: Iterable[tuple[int, int]]) -> bytes:
+        """Return the bytes of many (pa, length) pages as one piece.
+
+        Raises:
+            NotInDumpError, TruncatedError: as in `read`.
+        """
+        starts, present, bisect_right = self._starts, self._present, bisect.bisect_right
         runs = []
+        for pa, n in pages:
+            start, end, to_offset = present[bisect_right(starts, pa) - 1]
+            if start <= pa and pa + n <= end:
+                runs.append((pa + to_offset, n))
+            else:
+                runs += self._parts(pa, n)
+        return self._image.gather(runs)
+
+    def _parts(self, pa: int, n: int) -> Iterator[tuple[int, int]]:
+        """Yield (file offset, bytes) of what lies in several segments, or not all of it in the file."""
         while n > 0:
             offset, m = self.locate(pa, n)
             self._check_end(pa, offset, m)
-            runs.append((offset, m))
+            yield offset, m
             pa += m
             n -= m
-        return self._image.gather(runs)
 
     def _check_end(self, pa: int, offset: int, n: int) -> None:
         if offset + n > self._image.size:

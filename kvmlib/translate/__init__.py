@@ -94,6 +94,21 @@ class Translator(ABC):
             TranslationError: `va` has no physical address; its `size` is how far that is known to go.
         """
 
+    def pages(self, va: int, n: int) -> Iterator[tuple[int, int]]:
+        """Yield (pa, bytes) of each page, or part of one, that the `n` bytes at `va` lie in.
+
+        Raises:
+            TranslationError: the next one isn't mapped.
+        """
+        top = (1 << self.bits) - 1
+        while n > 0:
+            pa, m = self.kvatop(va)
+            m = min(m, n)
+            yield pa, m
+            # As in C, where an address is an unsigned long: behind the last one comes 0.
+            va = va + m & top
+            n -= m
+
     @abstractmethod
     def ranges(self, start: int, stop: int) -> Iterator[Range]:
         """Yield the mapped ranges that meet [start, stop), ascending; adjacent ones may come separately."""

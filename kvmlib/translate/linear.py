@@ -181,6 +181,12 @@ class AssumedWindow(Translator):
             return self.window.kvatop(va)
         return self.tables.kvatop(va)
 
+    def pages(self, va: int, n: int) -> Iterator[tuple[int, int]]:
+        """Yield the pages of the tables, or of the window too."""
+        if va + n <= self.window.start or self.window.stop <= va <= (1 << self.bits) - n or not self._silent:
+            return self.tables.pages(va, n)
+        return super().pages(va, n)
+
     def walk(self, va: int) -> list[Step]:
         """Return the tables' steps, and one for the window where it was needed."""
         steps = self.tables.walk(va)

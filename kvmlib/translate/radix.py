@@ -281,6 +281,32 @@ class Radix(Translator):
                 return ((entry & kind.frame) << self._left >> self._right) + offset, page - offset  # type: ignore[union-attr]
         return self._descend(va)
 
+    def pages(self, va: int, n: int) -> Iterator[tuple[int, int]]:
+        """Yield (pa, bytes) of each page, or part of one, that the `n` bytes at `va` lie in."""
+        kind, page, top = self._short_cut, self._page, self._top - 1
+        left, right = self._left, self._right
+        while n > 0:
+            pa, m = self.kvatop(va)
+            if m >= n:
+                yield pa, n
+                return
+            yield pa, m
+            va = va + m & top
+            n -= m
+            leaf = self._leaves.get(va >> self._span)
+            if leaf is None or kind is None:
+                continue
+            # What follows in the same table, as far as it is whole pages.
+            mask, value, frame = kind.mask, kind.value, kind.frame
+            index, more = va // page & self._last, 0
+            for entry in leaf[index : index + n // page]:
+                if entry & mask != value:
+                    break
+                yield (entry & frame) << left >> right, page
+                more += page
+            va = va + more & top
+            n -= more
+
     def _descend(self, va: int) -> tuple[int, int]:
         outside = self._outside(va)
         if outside:
