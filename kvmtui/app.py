@@ -1,4 +1,7 @@
-"""The application: it opens a dump, or lets one be chosen, and gives every screen the same keys."""
+"""The application: it opens a dump, or lets one be chosen, and gives every screen the same keys.
+
+Screens that a dump on the command line can do without are imported when they are first wanted.
+"""
 
 from __future__ import annotations
 
@@ -13,22 +16,17 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.driver import Driver
 from textual.filter import LineFilter
+from textual.screen import Screen
 
 import kvmlib
 from kvmtui.actions import bindings_for
 from kvmtui.dialogs.confirm import MessageDialog
-from kvmtui.dialogs.help import HelpDialog
-from kvmtui.dialogs.palette import Palette
-from kvmtui.dialogs.save import SaveDialog
-from kvmtui.glossary import terms_in
 from kvmtui.messages import FindHeaders, Opened, StartLesson
 from kvmtui.opening import DEFAULT_SAMPLE, Opening, Request, Samples
 from kvmtui.place import Place
 from kvmtui.screen import DumpScreen
 from kvmtui.sgr import slim_driver
 from kvmtui.terminal import Look, ascii_filter
-from kvmtui.views.chooser import ChooserScreen
-from kvmtui.views.finding import FindScreen
 from kvmtui.views.waiting import WaitingScreen
 
 
@@ -71,7 +69,7 @@ class KvmtuiApp(App[None]):
     def on_mount(self) -> None:
         self._leave_on_signals()
         if self._opening is None:
-            self.push_screen(ChooserScreen(self.samples))
+            self.push_screen(self._chooser())
         else:
             self.push_screen(WaitingScreen(self._opening), self._opened)
 
@@ -120,9 +118,16 @@ class KvmtuiApp(App[None]):
         self.push_screen(WaitingScreen(Opening(Request(sample=name), self.samples)), done)
 
     def on_choose(self) -> None:
-        self.switch_screen(ChooserScreen(self.samples))
+        self.switch_screen(self._chooser())
+
+    def _chooser(self) -> Screen[None]:
+        from kvmtui.views.chooser import ChooserScreen
+
+        return ChooserScreen(self.samples)
 
     def on_find_headers(self, event: FindHeaders) -> None:
+        from kvmtui.views.finding import FindScreen
+
         self.switch_screen(FindScreen(event.path, self.samples))
 
     # -- actions -----------------------------------------------------------------------------------------------------
@@ -130,14 +135,21 @@ class KvmtuiApp(App[None]):
     def action_help(self) -> None:
         place = self.screen
         if isinstance(place, Place):
+            from kvmtui.dialogs.help import HelpDialog
+            from kvmtui.glossary import terms_in
+
             word = next(iter(terms_in(place.word)), None)
             self.push_screen(HelpDialog(place.help_title, place.help_text, place.places, place.terms(), word))
 
     def action_palette(self) -> None:
         if isinstance(self.screen, Place):
+            from kvmtui.dialogs.palette import Palette
+
             self.push_screen(Palette())
 
     async def action_quit(self) -> None:
+        from kvmtui.dialogs.save import SaveDialog
+
         busy = next((s for s in self.screen_stack if isinstance(s, SaveDialog) and s.busy), None)
         if busy is None:
             self.exit()

@@ -15,8 +15,6 @@ import kvmlib
 from kvmtui.actions import Action, bindings_for
 from kvmtui.dialogs.confirm import MessageDialog
 from kvmtui.dialogs.goto import GoToDialog, Target
-from kvmtui.dialogs.invalidate import InvalidateDialog
-from kvmtui.dialogs.save import SaveDialog
 from kvmtui.lesson import Lesson
 from kvmtui.messages import Choose, FindHeaders, GoTo, ShowLine, StartLesson, Status, Summarised
 from kvmtui.place import Place
@@ -213,6 +211,9 @@ class DumpScreen(Place):
         self.app.push_screen(GoToDialog(self.kd, here), done)
 
     def action_save(self) -> None:
+        # Not before somebody wants to: it takes in all of savecore(8).
+        from kvmtui.dialogs.save import SaveDialog
+
         def done(saved: kvmlib.Saved | None) -> None:
             if saved is not None:
                 self.saved_core = saved.core
@@ -236,6 +237,8 @@ class DumpScreen(Place):
         except kvmlib.KvmError as e:
             self.app.push_screen(MessageDialog("Invalidate", [f"This dump cannot be invalidated: {e}."]))
             return
+        from kvmtui.dialogs.invalidate import InvalidateDialog
+
         self.app.push_screen(InvalidateDialog(self.kd, mag, self.saved_core, self._folder), self._invalidated)
 
     def _invalidated(self, done: kvmlib.Invalidation | None) -> None:
