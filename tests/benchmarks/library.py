@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import kvmlib
-from tests.benchmarks.make_dump import DUMP_OFF, LENGTH, PAGE, PAGES, VA, layout, page
+from kvmlib.kcore import RamSeg
+from kvmlib.memory import PhysicalMemory
+from tests.benchmarks.make_dump import DUMP_OFF, LARGE_PA, LARGE_VA, LENGTH, PAGE, PAGES, VA, layout, page
 
 RUNS = 5
 LOOKUPS = 200_000
@@ -16,11 +18,14 @@ LOOKUPS = 200_000
 
 def check(dump: Path) -> None:
     """See that what is measured answers right: every 997th page is the one that was mapped."""
-    _, _, mapped = layout()
+    tables, _, mapped = layout()
     with kvmlib.open(dump, dump_off=DUMP_OFF) as kd:
         for number in range(0, PAGES, 997):
             if kd.read(VA + number * PAGE, PAGE) != page(mapped[number]):
                 raise SystemExit(f"{dump} is not what tests.benchmarks.make_dump makes")
+            at = number * PAGE
+            if kd.read(LARGE_VA + at, PAGE) != (tables.get(LARGE_PA + at) or page(LARGE_PA + at)):
+                raise SystemExit(f"{dump} has other large pages than tests.benchmarks.make_dump makes")
 
 
 def measure(dump: Path, folder: Path) -> Iterator[tuple[str, float]]:
@@ -37,10 +42,10 @@ def measure(dump: Path, folder: Path) -> Iterator[tuple[str, float]]:
                 took.append(time.perf_counter() - begin)
         return statistics.median(took)
 
-    def read_by(step: int) -> Callable[[kvmlib.Kvm], object]:
+    def read_by(step: int, first: int = VA) -> Callable[[kvmlib.Kvm], object]:
         def work(kd: kvmlib.Kvm) -> None:
             read = kd.read
-            for va in range(VA, VA + LENGTH, step):
+            for va in range(first, first + LENGTH, step):
                 read(va, step)
 
         return work
@@ -57,8 +62,31 @@ def measure(dump: Path, folder: Path) -> Iterator[tuple[str, float]]:
     yield "read_4k", opened(read_by(4 << 10))
     yield "read_64k", opened(read_by(64 << 10))
     yield "read_once", opened(read_by(LENGTH))
+    yield "read_large", opened(read_by(2 << 20, LARGE_VA))
     yield "kvatop", opened(look_up)
     yield "mappings", opened(list_mappings)
+
+    def locate(segments: int) -> Callable[[kvmlib.Kvm], float]:
+        # Every other page is there, as in a sparse dump.
+        memory_of = [RamSeg(2 * PAGE * i, PAGE) for i in range(segments)]
+        wanted = [2 * PAGE * random_numbers.randrange(segments) + 8 for _ in range(LOOKUPS)]
+
+        def work(kd: kvmlib.Kvm) -> float:
+            memory = PhysicalMemory(kd.image, DUMP_OFF, memory_of)
+            begin = time.perf_counter()
+            for pa in wanted:
+                memory.locate(pa, 8)
+            return time.perf_counter() - begin
+
+        return work
+
+    few, many = [], []
+    with kvmlib.open(dump, dump_off=DUMP_OFF) as kd:
+        for _ in range(RUNS):
+            few.append(locate(4)(kd))
+            many.append(locate(100_000)(kd))
+    yield "few_segments", min(few)
+    yield "many_segments", min(many)
 
     # force: this dump has no dumpmag that could say it is fresh.
     crash = folder / "crash"

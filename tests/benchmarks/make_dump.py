@@ -1,4 +1,5 @@
-"""A dump to measure with: openbsd/amd64, 512 MiB of RAM in four segments, 65,536 scattered 4 KiB pages mapped in a row.
+"""A dump to measure with: openbsd/amd64, 512 MiB of RAM in four segments, 65,536 scattered 4 KiB pages mapped in a row,
+and 128 pages of 2 MiB.
 
     python -m tests.benchmarks.make_dump FILE
 
@@ -21,6 +22,9 @@ HEADER = 512
 VA = 0xFFFF_8000_0000_0000
 PAGES = 65_536
 LENGTH = PAGES * PAGE
+#: From here on as many bytes are mapped in pages of 2 MiB, to memory from LARGE_PA on.
+LARGE_VA = VA + (1 << 30)
+LARGE_PA = 0x100000000
 #: (first pa, bytes), in all 512 MiB: low memory, the gap below 1 MiB, a gap for a device, the rest above 4 GiB.
 SEGMENTS = (
     (0x1000, 0x9F000),
@@ -29,7 +33,8 @@ SEGMENTS = (
     (0x100000000, 0x20000000 - 0x9F000 - 0x7F00000 - 0x8000000),
 )
 
-_PRESENT, _WRITABLE, _NX = 1 << 0, 1 << 1, 1 << 63
+_PRESENT, _WRITABLE, _LARGE, _NX = 1 << 0, 1 << 1, 1 << 7, 1 << 63
+_LARGE_PAGE = 2 << 20
 _ENTRIES = PAGE // 8
 
 
@@ -49,8 +54,8 @@ def layout() -> tuple[dict[int, bytes], int, list[int]]:
     every = list(pages())
     random.Random("kvmtui").shuffle(every)
     leaves = PAGES // _ENTRIES
-    root, pdpt, directory, *tables = every[: 3 + leaves]
-    mapped = every[3 + leaves : 3 + leaves + PAGES]
+    root, pdpt, directory, large, *tables = every[: 4 + leaves]
+    mapped = every[4 + leaves : 4 + leaves + PAGES]
 
     def table(entries: list[int], first: int = 0) -> bytes:
         row = [0] * first + entries
@@ -62,8 +67,9 @@ def layout() -> tuple[dict[int, bytes], int, list[int]]:
     inner = _PRESENT | _WRITABLE
     made = {
         root: table([pdpt | inner], VA >> 39 & 511),
-        pdpt: table([directory | inner]),
+        pdpt: table([directory | inner, large | inner]),
         directory: table([pa | inner for pa in tables]),
+        large: table([LARGE_PA + at | inner | _LARGE | _NX for at in range(0, LENGTH, _LARGE_PAGE)]),
     }
     for number, pa in enumerate(tables):
         part = mapped[number * _ENTRIES : (number + 1) * _ENTRIES]

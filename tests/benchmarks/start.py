@@ -8,10 +8,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import kvmlib
 from tests.conftest import ROOT
 from tests.terminal.harness import Terminal
 
 RUNS = 9
+#: As it is installed: compiled once.
+ENVIRONMENT = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": ""}
 SIZE = (80, 24)
 
 #: As small as a Textual application can be.
@@ -35,7 +38,7 @@ def alternating(ours: Callable[[], float], yard: Callable[[], float]) -> tuple[f
 
 def process(*command: str) -> Callable[[], float]:
     """Return a function that runs a command and returns how many seconds that took."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, **ENVIRONMENT}
 
     def run() -> float:
         begin = time.perf_counter()
@@ -43,6 +46,15 @@ def process(*command: str) -> Callable[[], float]:
         return time.perf_counter() - begin
 
     return run
+
+
+def saved_core(folder: Path) -> Path:
+    """Make a small saved core with its kernel beside it."""
+    crash = folder / "sample"
+    crash.mkdir()
+    sample = kvmlib.make_sample("openbsd/amd64", crash)
+    with kvmlib.open(sample.image, system=sample.kernel) as kd:
+        return Path(kvmlib.save(kd, crash, force=True).core)
 
 
 def info(dump: Path) -> tuple[float, float]:
@@ -63,7 +75,7 @@ def first_paint(dump: Path) -> tuple[float, float]:
     def application(shows: str, *arguments: str) -> Callable[[], float]:
         def run() -> float:
             begin = time.perf_counter()
-            with Terminal([sys.executable, *arguments], size=SIZE, env={"PYTHONPATH": str(ROOT)}) as terminal:
+            with Terminal([sys.executable, *arguments], size=SIZE, env=ENVIRONMENT) as terminal:
                 terminal.wait_for(shows, 60)
                 took = time.perf_counter() - begin
                 terminal.press("ctrl+q")
