@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import heapq
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -61,7 +62,7 @@ class PhysicalMemory:
     """Memory of a dump, by physical address.
 
     Memory segments lie one after the other in the file from `data_off` on. Where they overlap, the first in the header
-    wins, as in libkvm. Look-ups are by bisection: 100,000 segments (a sparse dump) cost no more than four.
+    wins, as in libkvm. A look-up in 100,000 segments (a sparse dump) costs hardly more than in four.
 
     Attributes:
         segments: as they were given, in that order.
@@ -83,11 +84,20 @@ class PhysicalMemory:
         size_of = self._image.size
         self.segments = [Segment(start, size, at, max(0, min(size, size_of - at))) for start, size, at in placed]
         self.ram = [s for s in self.segments if s.size]
-        self._runs = _first_wins([_Run(start, min(start + size, _TOP), at) for start, size, at in placed if size])
-        self._starts = [r.start for r in self._runs]
-        #: What of them is in the file: first pa, pa behind the last, file offset less pa; for no run, nothing.
-        self._present = [(r.start, min(r.end, r.start + size_of - r.offset), r.offset - r.start) for r in self._runs]
-        self._present.append((0, 0, 0))
+        runs = _first_wins([_Run(start, min(start + size, _TOP), at) for start, size, at in placed if size])
+        # Arrays, as they are small enough for the CPU's cache where runs are not.
+        self._starts = array("Q", [r.start for r in runs])
+        self._lasts = array("Q", [r.end - 1 for r in runs])
+        self._to_offset = _compact([r.offset - r.start for r in runs])
+        self._highest = self._lasts[-1] if runs else -1
+        #: How many runs start below each multiple of 1 << `_shift`: where to look for one. About one run lies between.
+        self._shift = max(0, (self._highest // max(1, len(runs))).bit_length() - 1)
+        self._below = array("I")
+        i = 0
+        for block in range((self._highest >> self._shift) + 2):
+            while i < len(runs) and runs[i].start < block << self._shift:
+                i += 1
+            self._below.append(i)
 
     @classmethod
     def linear(cls, image: Image, data_off: int, size: int, known: Sequence[RamSeg] = ()) -> PhysicalMemory:
@@ -111,14 +121,19 @@ class PhysicalMemory:
         Raises:
             NotInDumpError: no segment holds `pa`; its `size` says how far the gap goes.
         """
-        i = bisect.bisect_right(self._starts, pa) - 1
-        if i >= 0:
-            run = self._runs[i]
-            if pa < run.end:
-                left = run.end - pa
-                return run.offset + pa - run.start, min(left, n)
+        starts, i = self._starts, -1
+        if 0 <= pa <= self._highest:
+            block, below = pa >> self._shift, self._below
+            i = bisect.bisect_right(starts, pa, below[block], below[block + 1]) - 1
+            if i >= 0 and pa <= self._lasts[i]:
+                left = self._lasts[i] - pa + 1
+                if left > n:
+                    left = n
+                return pa + self._to_offset[i], left
+        elif pa > 0:
+            i = len(starts) - 1
         # Behind the last segment there is one hole without an end.
-        gap = self._starts[i + 1] - pa if i + 1 < len(self._starts) else max(_TOP - pa, n, 1)
+        gap = starts[i + 1] - pa if i + 1 < len(starts) else max(_TOP - pa, n, 1)
         raise NotInDumpError(f"pa {pa:#x} is not in the dump: no segment holds it", pa, size=gap)
 
     def read(self, pa: int, n: int) -> bytes:
@@ -136,14 +151,19 @@ class PhysicalMemory:
         Raises:
             NotInDumpError, TruncatedError: as in `read`.
         """
-        starts, present, bisect_right = self._starts, self._present, bisect.bisect_right
+        starts, lasts, to_offset, below, shift = self._starts, self._lasts, self._to_offset, self._below, self._shift
+        highest, size, bisect_right = self._highest, self._image.size, bisect.bisect_right
         runs = []
         for pa, n in pages:
-            start, end, to_offset = present[bisect_right(starts, pa) - 1]
-            if start <= pa and pa + n <= end:
-                runs.append((pa + to_offset, n))
-            else:
-                runs += self._parts(pa, n)
+            # As `locate` does it, without the call.
+            if pa <= highest:
+                block = pa >> shift
+                i = bisect_right(starts, pa, below[block], below[block + 1]) - 1
+                offset = pa + to_offset[i]
+                if i >= 0 and pa + n - 1 <= lasts[i] and offset + n <= size:
+                    runs.append((offset, n))
+                    continue
+            runs += self._parts(pa, n)
         return self._image.gather(runs)
 
     def _parts(self, pa: int, n: int) -> Iterator[tuple[int, int]]:
@@ -181,6 +201,14 @@ class PhysicalMemory:
                     yield Span(pa + have, m - have, "truncated", pa + have, offset + have, None)
             pa += m
             n -= m
+
+
+def _compact(numbers: list[int]) -> Sequence[int]:
+    """Return the same numbers as an array, unless a damaged header makes one too large."""
+    try:
+        return array("q", numbers)
+    except OverflowError:
+        return numbers
 
 
 def _first_wins(runs: list[_Run]) -> list[_Run]:
