@@ -5,11 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Iterable, Mapping as MappingType, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kvmlib.backtrace import Stack, stack
 from kvmlib.candidates import Candidate
-from kvmlib.dumpstate import Damage
 from kvmlib.errors import KvmError
 from kvmlib.facts import Fact
 from kvmlib.kvm import Kvm
@@ -20,9 +19,12 @@ from kvmlib.namelist import Symbol
 from kvmlib.panic import summary
 from kvmlib.ports.base import Machine, Register
 from kvmlib.registers import panic_registers, trap_registers
-from kvmlib.savecore import Saved
 from kvmlib.text import printable
 from kvmlib.translate import Mapping, Step
+
+if TYPE_CHECKING:
+    from kvmlib.dumpstate import Damage
+    from kvmlib.savecore import Saved
 
 #: Columns of a rescue console, and of a mail that is quoted once.
 WIDTH = 79

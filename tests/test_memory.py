@@ -195,6 +195,16 @@ def test_100_000_segments() -> None:
         assert len(looked) <= 3, "bisection, where it must lie"
 
 
+def test_offsets_of_a_damaged_header_may_be_larger_than_any_file() -> None:
+    huge = (1 << 64) - 0x2000
+    memory = PhysicalMemory(image(10), 512, [RamSeg(0x1000, huge), RamSeg(0, 0x1000)])
+    assert memory.locate(0x10, 8) == (512 + huge + 0x10, 8)
+    assert memory.locate(0x1000 + huge - 1, 8) == (512 + huge - 1, 1)
+    with pytest.raises(kvmlib.TruncatedError) as e:
+        memory.read(0x10, 8)
+    assert e.value.offset == 512 + huge + 0x10
+
+
 def test_100_000_overlapping_segments() -> None:
     """A hostile header: each segment overlaps the next hundred; cutting them must not take time squared."""
     count = 100_000
