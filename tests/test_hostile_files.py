@@ -138,7 +138,7 @@ def test_tables_outside_the_dump(name: str, pa: int, tmp_path: Path, capsys: Cap
 
 
 @pytest.mark.parametrize("name", ["netbsd/amd64", "netbsd/i386", "openbsd/alpha", "netbsd/alpha"])
-@pytest.mark.parametrize("count", [1 << 31, (1 << 31) - 1, (1 << 32) - 1, (1 << 60) + 77, (1 << 64) - 1])
+@pytest.mark.parametrize("count", [1 << 31, (1 << 60) + 77, (1 << 64) - 1])
 def test_more_segments_than_there_can_be(name: str, count: int, tmp_path: Path, capsys: Capture) -> None:
     sample = sample_in(tmp_path, name)
     with kvmlib.open(sample.image, system=sample.kernel) as kd:
@@ -183,7 +183,6 @@ def test_segments_that_cannot_be(change: Callable[[Any], Any], tmp_path: Path, c
     at, ram = ram_of(sample)
     patched(sample, at, b"".join(struct.pack("<QQ", *s) for s in change(ram)))
     for argv in commands_for(sample.image, tmp_path):
-        ends_well(capsys, argv)
         ends_well(capsys, [*argv, "-m", "netbsd/amd64"])
     with kvmlib.Kvm(sample.image, machine="netbsd/amd64") as kd:
         kd.dump_mkheader(sample.dump_off)
