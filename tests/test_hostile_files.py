@@ -312,8 +312,9 @@ def test_a_file_that_shrinks_while_open(name: str, keep: int, tmp_path: Path) ->
                 look_at_all(kd)
             os.truncate(sample.image, keep)
             look_at_all(kd)
+            last = kd.ram[-1]
             with pytest.raises(kvmlib.KvmError, match=f"shrank from .* to {keep} bytes"):
-                kd.read_physical(kd.ram[0].start, 16)
+                kd.read_physical(last.start + last.size - 16, 16)
             assert list((tmp_path / "crash").glob("*")) == []
             with pytest.raises(kvmlib.KvmError):
                 kvmlib.save(kd, tmp_path)
