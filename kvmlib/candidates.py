@@ -143,7 +143,8 @@ def rank(found: Sequence[tuple[Candidate, Reading]], fitting: Collection[int] = 
         # A header without segments claims all that follows it: that counts only where memory proves it, or where the
         # same header is there again.
         certain = reading.size is not None or c.score >= _PROVEN
-        (proven if certain else same[cpu_data]).add(c.offset + 1, c.offset + c.length, (c, reading))
+        cover = proven if certain else same.setdefault(cpu_data, _Cover())
+        cover.add(c.offset + 1, c.offset + c.length, (c, reading))
     return sorted((*_generations(others, fitting), *copies), key=lambda c: -c.score)
 
 

@@ -240,6 +240,17 @@ def test_ranking_is_as_comparing_each_with_each(ranges: list[tuple[int, int, int
     assert {c.offset: c.score for c in _ranked(ranges)} == expected
 
 
+def test_a_header_without_segments_that_fits_inside_a_proven_dump() -> None:
+    m = kvmlib.machine("openbsd/arm64")
+    found = []
+    for offset, length, score, segments in ((0, 1 << 20, 90, [RamSeg(0, 1 << 20)]), (4096, 8192, 45, None)):
+        headers = Headers("device", offset, m.abi.kcore_hdr(), bytes([score]) * 504, offset + 8, offset + 512, None)
+        found.append((Candidate(offset, m, score, (), length, "device"), Reading(m, headers, segments, score, ())))
+    older, newer = sorted(rank(found, {4096}), key=lambda c: c.offset)
+    assert (older.offset, older.score) == (0, 90)
+    assert (newer.offset, newer.score) == (4096, 45), "it may be a newer dump's"
+
+
 @pytest.mark.parametrize("shape", ["apart", "nested", "stairs", "same"])
 def test_ranking_10000_headers_takes_no_time(shape: str) -> None:
     n = 10000
