@@ -98,11 +98,16 @@ def _promised(head: Image) -> int | None:
 
 
 def readings(
-    image: Image, offset: int | None, machine: str | Machine | None = None, most: int = _BANNER_RANGE
+    image: Image,
+    offset: int | None,
+    machine: str | Machine | None = None,
+    most: int = _BANNER_RANGE,
+    prove: bool = True,
 ) -> list[Reading]:
     """Read the headers at `offset` as each machine's that fits, best first; `offset` None means a saved core's.
 
-    At most `most` bytes of memory are searched for the kernel's own words.
+    At most `most` bytes of memory are searched for the kernel's own words. Without `prove` what only the machines
+    themselves know is not looked for in memory, which takes some of them as long as the memory is large.
 
     Raises:
         FormatError: no machine's header is there; says what is.
@@ -116,14 +121,14 @@ def readings(
     found, problems = [], []
     for m in forms:
         try:
-            found.append(_judge(image, *_settle(image, m, _read_headers(image, offset, m))))
+            found.append(_judge(image, *_settle(image, m, _read_headers(image, offset, m)), prove))
         except FormatError as e:
             problems.append((m, e))
     if not found:
         raise _best_problem(image, offset, machine, problems)
     found.sort(key=lambda r: -r.score)
     if len(found) > 1:
-        found = _by_memory(image, _by_banner(image, found, most), most)
+        found = _by_memory(image, _by_banner(image, found, most), most, prove)
     elif machine is None and found[0].segments is None:
         _check_lone(image, found[0], problems, most)
     return found
@@ -183,12 +188,12 @@ def _best_problem(
     )
 
 
-def _judge(image: Image, m: Machine, headers: Headers, settled: tuple[str, ...]) -> Reading:
+def _judge(image: Image, m: Machine, headers: Headers, settled: tuple[str, ...], prove: bool) -> Reading:
     """Weigh what the headers say. Raises FormatError where they can't be this machine's."""
     hdr = m.parse_cpu_hdr(headers.cpu_data)
     reasons = [f"{_form(headers)} header of machine id {m.mid} at {headers.offset:#x}", *settled]
     if m.ram is None:
-        return _judge_linear(image, m, headers, reasons)
+        return _judge_linear(image, m, headers, reasons, prove)
     listed = m.ram(m, headers.cpu_data, hdr)
     # Machines with a fixed array have entries in it that stand for nothing.
     segments = [s for s in listed if s != (0, 0)]
@@ -221,12 +226,12 @@ def _judge(image: Image, m: Machine, headers: Headers, settled: tuple[str, ...])
     return Reading(m, headers, listed, max(0, min(100, score)), tuple(reasons))
 
 
-def _judge_linear(image: Image, m: Machine, headers: Headers, reasons: list[str]) -> Reading:
+def _judge_linear(image: Image, m: Machine, headers: Headers, reasons: list[str], prove: bool) -> Reading:
     """Weigh a header without segments by the memory behind it."""
     size = max(0, image.size - headers.data_off)
     reasons.append("its header has no segments to check")
     score = 40
-    if m.evidence is not None:
+    if m.evidence is not None and prove:
         proof = m.evidence(PhysicalMemory.linear(image, headers.data_off, size).read, [RamSeg(0, size)])
         score += 45 if proof else 0
         reasons.append(proof or "nothing in memory proves that it begins where it is thought to")
@@ -270,7 +275,7 @@ def _by_banner(image: Image, found: list[Reading], most: int) -> list[Reading]:
     return judged
 
 
-def _by_memory(image: Image, found: list[Reading], most: int) -> list[Reading]:
+def _by_memory(image: Image, found: list[Reading], most: int, prove: bool) -> list[Reading]:
     """Let memory decide between machines of one system whose headers look alike, such as mips and mips64.
 
     Where the kernel was built says the port; what the machines themselves know decides the rest.
@@ -279,7 +284,7 @@ def _by_memory(image: Image, found: list[Reading], most: int) -> list[Reading]:
     if len({r.machine.name for r in best}) == 1:
         return found
     port = _built_for(image, found[0].headers.data_off, most)
-    proofs = {id(r): _proofs(image, r, port) for r in best}
+    proofs = {id(r): _proofs(image, r, port, prove) for r in best}
     longest = max(len(p) for p in proofs.values())
     judged = [
         # Scores end at 100, so what has less to show loses instead of the other gaining.
@@ -292,12 +297,12 @@ def _by_memory(image: Image, found: list[Reading], most: int) -> list[Reading]:
     return judged
 
 
-def _proofs(image: Image, r: Reading, port: str | None) -> tuple[str, ...]:
+def _proofs(image: Image, r: Reading, port: str | None, prove: bool) -> tuple[str, ...]:
     """Return what in memory speaks for this machine."""
     proofs = []
     if port is not None and (port == r.machine.arch or port in r.machine.ports):
         proofs.append(f"its kernel was built in sys/arch/{port}")
-    if r.machine.evidence is not None and r.segments is not None:
+    if prove and r.machine.evidence is not None and r.segments is not None:
         try:
             proof = r.machine.evidence(r.memory(image).read, r.segments)
         except KvmError:

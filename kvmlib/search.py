@@ -31,6 +31,8 @@ _BAD = 64 << 10
 _MAGIC = KCORE_MAGIC.to_bytes(2, "big")
 #: Bytes of CPU data after which the search ends: a sparse dump has a megabyte of it, most have a block.
 _MOST_CPU_DATA = 16 << 20
+#: Headers whose memory is looked at for proofs of their machine: no disk has so many dumps on it.
+_MOST_PROVEN = 64
 #: What was found in images that are open: the verdict on a dump asks for it too.
 _known: WeakKeyDictionary[Image, list[Candidate]] = WeakKeyDictionary()
 
@@ -59,14 +61,15 @@ def find_in(image: Image, machine: str | Machine | None = None) -> list[Candidat
     found: list[tuple[Candidate, Reading]] = []
     parts = partitions(image.read, image.size)
     fitting = set()
-    spent = 0
+    headers = spent = 0
     for offset in _midmags(image):
         try:
-            read = readings(image, offset, machine, QUICK_RANGE)
+            read = readings(image, offset, machine, QUICK_RANGE, headers < _MOST_PROVEN)
         except FormatError:
             continue
         judged, fits = _candidates(image, read, smallest_around(parts, offset))
         found += zip(judged, read, strict=True)
+        headers += 1
         if fits:
             fitting.add(offset)
         spent += len(read[0].headers.cpu_data)

@@ -16,6 +16,7 @@ from kvmlib.candidates import Candidate, _Cover, rank
 from kvmlib.identify import Reading, find_banner
 from kvmlib.image import Image, open_image
 from kvmlib.kcore import Abi, Headers, RamSeg, build_device, build_ram_segs
+from kvmlib.ports import MACHINES
 from kvmlib.remains import survivors
 from kvmlib.search import _midmags
 from tests.diskimages import FFS, NETBSD_FFS, NETBSD_SWAP, SWAP, disklabel, mbr, put_gpt
@@ -288,6 +289,29 @@ def test_10000_headers_in_an_image(tmp_path: Path) -> None:
     found = kvmlib.find(image)
     assert len({c.offset for c in found}) == 10000
     assert time.perf_counter() - begin < 30
+
+
+@pytest.mark.parametrize("name", ["netbsd/mipsel", "netbsd/vax", "openbsd/i386"])
+def test_memory_is_looked_at_for_few_headers_only(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each header could claim all of a large image: some machines are told apart by looking at it piece by piece."""
+    sample = kvmlib.make_sample(name, tmp_path)
+    with kvmlib.open(sample.image) as kd:
+        assert kd.dump_off is not None
+        header = bytes(kd.image.read(sample.dump_off, kd.dump_off - sample.dump_off))
+    looked: list[int] = []
+
+    def evidence(read: object, ram: object) -> str:
+        looked.append(1)
+        return ""
+
+    for m in (form for known in MACHINES for form in (known, *known.forms)):
+        if m.evidence is not None:
+            monkeypatch.setitem(m.__dict__, "evidence", evidence)
+    path = tmp_path / "many.img"
+    path.write_bytes(header.ljust(BLOCK, b"\0") * 200 + bytes(1 << 20))
+    monkeypatch.setattr("kvmlib.search._MOST_PROVEN", 3)
+    assert len({c.offset for c in kvmlib.find(path)}) == 200
+    assert 3 <= len(looked) <= 3 * 2
 
 
 def test_large_headers_are_not_read_without_end(tmp_path: Path) -> None:
