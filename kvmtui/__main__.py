@@ -6,23 +6,13 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from kvmtui.opening import Opening, Request, Samples
 
 #: A dump that can't be opened is told within this time without ever starting the application.
 _PATIENCE = 0.3
-
-
-class _Version(argparse.Action):
-    """Prints the version; kvmlib is imported only then."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *args: Any, **kwargs: Any) -> None:
-        from kvmlib import __version__
-
-        print(f"kvmtui {__version__}")
-        parser.exit()
 
 
 class _Completion(argparse.Action):
@@ -46,6 +36,15 @@ def _offset(text: str) -> int:
 
 
 _offset.__name__ = "dump offset"
+
+
+def _size(text: str) -> tuple[int, int]:
+    from kvmtui.terminal import size_of
+
+    return size_of(text)
+
+
+_size.__name__ = "size"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -86,7 +85,17 @@ def parser() -> argparse.ArgumentParser:
         help="make a sample as --sample does, and begin a guided tour of the format on it",
     )
     p.add_argument("--ascii", action="store_true", help="draw with nothing but ASCII")
-    p.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    p.add_argument(
+        "--display",
+        choices=("full", "ansi", "rescue"),
+        help="full: all colours; ansi: the terminal's own 16; rescue: ASCII and no colours, for consoles and serial "
+        "lines. Chosen by TERM and NO_COLOR unless you name one",
+    )
+    p.add_argument(
+        "--size", metavar="COLSxROWS", type=_size, help="the terminal's size, where it can't be asked: a serial line"
+    )
+    p.add_argument("--version", action="store_true", help="print the version")
+    p.add_argument("-v", dest="verbose", action="store_true", help="with --version: also how it would draw, and why")
     p.add_argument(
         "--print-completion",
         action=_Completion,
@@ -101,6 +110,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run kvmtui; return its exit status."""
     arguments_parser = parser()
     args = arguments_parser.parse_args(argv)
+    if args.version:
+        return _version(args.verbose, args.ascii, args.display, args.size)
+    if args.verbose:
+        arguments_parser.error("-v belongs to --version")
     if args.sample is not None and args.lesson is not None:
         arguments_parser.error("--lesson makes its own sample: name one of the two")
     wanted = args.sample if args.lesson is None else args.lesson
@@ -126,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     samples = Samples()
     try:
-        return _run(request, samples, args.ascii)
+        return _run(request, samples, args.ascii, args.display, args.size)
     except KeyboardInterrupt:
         return _fail("interrupted")
     finally:
@@ -138,7 +151,23 @@ def _fail(sentence: str) -> int:
     return 1
 
 
-def _run(request: Request | None, samples: Samples, ascii: bool) -> int:
+def _version(verbose: bool, ascii: bool, display: str | None, size: tuple[int, int] | None) -> int:
+    """Print the version; verbose: also what decides on the drawing."""
+    from kvmlib import __version__
+
+    print(f"kvmtui {__version__}")
+    if verbose:
+        from kvmtui.terminal import Look, size_told, why_plain
+
+        reason = why_plain()
+        print("display", f"none, a report as text ({reason})" if reason else Look.of(os.environ, ascii, display).told())
+        print("size   ", size_told(size))
+    return 0
+
+
+def _run(
+    request: Request | None, samples: Samples, ascii: bool, display: str | None, size: tuple[int, int] | None
+) -> int:
     from kvmlib import KvmError
     from kvmtui.opening import Opening
     from kvmtui.terminal import Look, why_plain
@@ -151,12 +180,8 @@ def _run(request: Request | None, samples: Samples, ascii: bool) -> int:
         if reason:
             assert opening is not None
             return _report(opening, reason)
-        # No animation anywhere: on a serial line each frame costs seconds. Textual reads this when it is imported.
-        os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
-        look = Look.of(os.environ, ascii)
-        if look.colour:
-            # Textual would take an empty NO_COLOR for a wish.
-            os.environ.pop("NO_COLOR", None)
+        look = Look.of(os.environ, ascii, display)
+        look.prepare(os.environ)
         from kvmtui.app import KvmtuiApp
 
         if opening is not None and opening.wait(_PATIENCE):
@@ -164,7 +189,7 @@ def _run(request: Request | None, samples: Samples, ascii: bool) -> int:
     except KvmError as e:
         return _fail(str(e))
     app = KvmtuiApp(opening, samples, look)
-    app.run()
+    app.run(size=size)
     return _fail(app.failure) if app.failure else app.return_code or 0
 
 

@@ -184,6 +184,7 @@ ACTIONS: tuple[Action, ...] = (
     # -- everywhere
     Action("help", "question_mark", "Help", "Explain where you are, and list the keys.", "app"),
     Action("palette", "ctrl+p,colon", "Palette", "Find an action by its name.", "app", False),
+    Action("redraw", "R,ctrl+l", "Redraw", "Draw the screen anew, when something else wrote on it.", "app", False),
     Action("quit", "q", "Quit", "Leave.", "app"),
 )
 

@@ -14,18 +14,17 @@ from typing import ClassVar, Literal
 from textual import events
 from textual.app import App
 from textual.binding import Binding, BindingType
-from textual.driver import Driver
 from textual.filter import LineFilter
 from textual.screen import Screen
 
 import kvmlib
 from kvmtui.actions import bindings_for
 from kvmtui.dialogs.confirm import MessageDialog
+from kvmtui.driver import FrameDriver, frame_driver
 from kvmtui.messages import FindHeaders, Opened, StartLesson
 from kvmtui.opening import DEFAULT_SAMPLE, Opening, Request, Samples
 from kvmtui.place import Place
 from kvmtui.screen import DumpScreen
-from kvmtui.sgr import slim_driver
 from kvmtui.terminal import Look, ascii_filter
 from kvmtui.views.waiting import WaitingScreen
 
@@ -48,9 +47,10 @@ class KvmtuiApp(App[None]):
     ) -> None:
         """Show the dump that is being opened, or the chooser."""
         look = look or Look()
+        own_colours = look.display != "full" or not look.colour
         # Textual decides on NO_COLOR here and never again: the terminal's own colours, or greys.
-        super().__init__(ansi_color=None if look.colour else True)
-        if not look.colour:
+        super().__init__(driver_class=frame_driver(look), ansi_color=True if own_colours else None)
+        if own_colours:
             self.theme = "ansi-dark"
         self.animation_level: Literal["none", "basic", "full"] = "none"
         self._ascii = ascii_filter() if look.ascii else None
@@ -62,9 +62,6 @@ class KvmtuiApp(App[None]):
     def get_line_filters(self) -> Sequence[LineFilter]:
         filters = super().get_line_filters()
         return filters if self._ascii is None else [*filters, self._ascii]
-
-    def get_driver_class(self) -> type[Driver]:
-        return slim_driver(super().get_driver_class())
 
     def on_mount(self) -> None:
         self._leave_on_signals()
@@ -140,6 +137,10 @@ class KvmtuiApp(App[None]):
 
             word = next(iter(terms_in(place.word)), None)
             self.push_screen(HelpDialog(place.help_title, place.help_text, place.places, place.terms(), word))
+
+    def action_redraw(self) -> None:
+        if isinstance(self._driver, FrameDriver):
+            self._driver.redraw()
 
     def action_palette(self) -> None:
         if isinstance(self.screen, Place):

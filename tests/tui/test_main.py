@@ -5,11 +5,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import kvmlib
 from kvmtui import __main__ as command
+from kvmtui.terminal import Look
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -28,7 +30,7 @@ def run(*arguments: str, term: str = "xterm") -> subprocess.CompletedProcess[str
     )
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["/nowhere"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["--version", "-v"], ["/nowhere"]])
 def test_neither_textual_nor_rich_is_imported_before_the_application_starts(arguments: list[str]) -> None:
     code = (
         "import json, sys\n"
@@ -53,9 +55,45 @@ def test_help_and_version() -> None:
     assert run("--version").stdout == f"kvmtui {kvmlib.__version__}\n"
 
 
+def test_the_version_with_how_it_would_draw() -> None:
+    version, display, size = run("--version", "-v", "--size", "132x50").stdout.splitlines()
+    assert version == f"kvmtui {kvmlib.__version__}"
+    assert display == "display none, a report as text (this is not a terminal)"
+    assert size == "size    132x50 (as asked for)"
+
+
+@pytest.mark.parametrize(
+    ("environment", "wishes", "told"),
+    [
+        ({"TERM": "xterm-256color"}, {}, "full (TERM is xterm-256color)"),
+        ({"TERM": "xterm", "COLORTERM": "truecolor"}, {}, "full (COLORTERM is truecolor)"),
+        ({"TERM": "xterm"}, {}, "ansi (TERM is xterm)"),
+        ({"TERM": "xterm"}, {"ascii": True}, "ansi, ASCII only (TERM is xterm)"),
+        ({"TERM": "xterm-256color", "NO_COLOR": "1"}, {}, "ansi, no colours (NO_COLOR is set)"),
+        ({"TERM": "xterm-256color", "NO_COLOR": ""}, {}, "full (TERM is xterm-256color)"),
+        ({"TERM": "xterm-256color", "NO_COLOR": "1"}, {"display": "full"}, "full, no colours (as asked for)"),
+        *(
+            ({"TERM": term, "COLORTERM": "truecolor"}, {}, f"rescue, ASCII only, no colours (TERM is {term})")
+            for term in ("vt100", "vt220", "linux", "wsvt25", "cons25")
+        ),
+        ({"TERM": "xterm"}, {"display": "rescue"}, "rescue, ASCII only, no colours (as asked for)"),
+        ({"TERM": "linux"}, {"display": "ansi"}, "ansi (as asked for)"),
+    ],
+)
+def test_the_display_is_chosen(environment: dict[str, str], wishes: dict[str, Any], told: str) -> None:
+    assert Look.of(environment, **wishes).told() == told
+
+
+@pytest.mark.parametrize("size", ["80", "80x", "x24", "0x0", "80x24x1", "-80x24", "9999999x24", "axb"])
+def test_a_size_that_is_none(size: str) -> None:
+    done = run(f"--size={size}", "x")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"invalid size value: '{size}'" in done.stderr
+
+
 @pytest.mark.parametrize(
     "arguments",
-    [["--sample", "openbsd/amd64", "x"], ["-o", "x", "y"], ["-o", "-1", "y"], ["-N", "bsd"], ["--nonsense"]],
+    [["--sample", "openbsd/amd64", "x"], ["-o", "x", "y"], ["-o", "-1", "y"], ["-N", "bsd"], ["--nonsense"], ["-v"]],
 )
 def test_usage(arguments: list[str]) -> None:
     done = run(*arguments)
