@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import traceback
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import ClassVar, Literal
 
+from rich.segment import Segment, Segments
 from textual import events
 from textual.app import App
 from textual.binding import Binding, BindingType
@@ -97,6 +99,13 @@ class KvmtuiApp(App[None]):
             # A sentence stays until the next key; what that key does may say another.
             self.screen.say("")
         await super().on_event(event)
+
+    def _fatal_error(self) -> None:
+        # Textual's own account is drawn with colours and boxes, and has what variables hold: pieces of the dump.
+        lines = [line for part in traceback.format_exception(self._exception) for line in part.splitlines()]
+        said = "\n".join(kvmlib.printable(line).encode("ascii", "backslashreplace").decode() for line in lines)
+        self._exit_renderables.append(Segments([Segment(f"{said}\nkvmtui: this is a bug in kvmtui\n")]))
+        self._close_messages_no_wait()
 
     # -- from one dump to another ------------------------------------------------------------------------------------
 

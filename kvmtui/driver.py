@@ -11,8 +11,10 @@ import contextlib
 import os
 import re
 import select
+import sys
 import termios
 import threading
+import time
 
 from textual.app import App
 from textual.driver import Driver
@@ -25,6 +27,10 @@ from kvmtui.terminal import Look
 _PIECE = 256
 #: Seconds to wait for the last piece when leaving; thrown away output makes room for it.
 _LAST = 1.0
+#: Seconds that the steps to one picture take.
+_STEPS = 0.04
+#: Bits a second that somebody has set on purpose: more is what a pseudo-terminal says of itself.
+_SLOW = {getattr(termios, f"B{n}"): n for n in (300, 600, 1200, 2400, 4800, 9600, 19200)}
 _SYNC = re.compile(r"\x1b\[\?2026[hl]")
 #: The cursor's visibility and whether a row's end wraps; the alternate screen comes to it where there is one.
 _MODEST, _MODEST_ALTERNATE = re.compile(r"\x1b\[\?(?:7|25)[hl]"), re.compile(r"\x1b\[\?(?:7|25|1049)[hl]")
@@ -44,8 +50,9 @@ class FrameDriver(LinuxDriver):
         self._new_size: tuple[int, int] | None = None
         self._frame = Frame(plain=self.look.modest)
         self._modes: list[str] = []
-        self._synchronised = self._leaving = self._gone = False
-        self._lock, self._news = threading.Lock(), threading.Event()
+        self._synchronised = self._gone = False
+        self._lock, self._news, self._leaving = threading.Lock(), threading.Event(), threading.Event()
+        self._bits = 0
         self._sender: threading.Thread | None = None
 
     # -- what Textual tells ------------------------------------------------------------------------------------------
@@ -92,14 +99,15 @@ class FrameDriver(LinuxDriver):
     # -- beginning and end -------------------------------------------------------------------------------------------
 
     def start_application_mode(self) -> None:
-        self._leaving = False
+        self._leaving.clear()
         self._frame.forget()
+        self._bits = self._line_speed()
         super().start_application_mode()  # type: ignore[no-untyped-call]
         self._sender = threading.Thread(target=self._send_all, name="kvmtui-output", daemon=True)
         self._sender.start()
 
     def stop_application_mode(self) -> None:
-        self._leaving = True
+        self._leaving.set()
         self._news.set()
         # Nobody will look at what is still on its way.
         with contextlib.suppress(termios.error):
@@ -123,7 +131,10 @@ class FrameDriver(LinuxDriver):
         while True:
             self._news.wait()
             self._news.clear()
-            if self._leaving or self._gone:
+            if self.look.modest:
+                # Textual draws a new view in several steps: only the last is worth its bytes.
+                self._leaving.wait(_STEPS)
+            if self._leaving.is_set() or self._gone:
                 return
             with self._lock:
                 self._take_size()
@@ -134,8 +145,6 @@ class FrameDriver(LinuxDriver):
                 self._modes = []
             if data:
                 self._send(data, give_up=True)
-                with contextlib.suppress(termios.error):
-                    termios.tcdrain(self._output)
 
     def _send(self, text: str, *, give_up: bool = False) -> None:
         """Send a text, unless the terminal is gone.
@@ -146,14 +155,35 @@ class FrameDriver(LinuxDriver):
         """
         data = text.encode("ascii" if self.look.modest else "utf-8", "replace")
         try:
-            while data and not self._gone and not (give_up and self._leaving):
+            while data and not self._gone and not (give_up and self._leaving.is_set()):
                 try:
-                    data = data[os.write(self._output, data[:_PIECE]) :]
+                    begin = time.monotonic()
+                    n = os.write(self._output, data[:_PIECE])
+                    data = data[n:]
+                    if give_up:
+                        self._let_through(n, begin)
                 except BlockingIOError:
                     # Somebody else who has this terminal doesn't want to wait; this thread does.
                     select.select([], [self._output], [], _LAST)
         except OSError:
             self._gone = True
+
+    def _let_through(self, n: int, begin: float) -> None:
+        """Wait until the line has taken the last `n` bytes, which were written at `begin`."""
+        with contextlib.suppress(termios.error):
+            termios.tcdrain(self._output)
+        if self._bits:
+            self._leaving.wait(max(0.0, begin + n * 10 / self._bits - time.monotonic()))
+
+    def _line_speed(self) -> int:
+        """Return the bits a second to count with; 0: the system knows what is still on its way."""
+        if sys.platform != "linux":
+            # Elsewhere a pseudo-terminal knows, and says 9600 of itself whatever it is.
+            return 0
+        try:
+            return _SLOW.get(termios.tcgetattr(self._output)[5], 0)
+        except termios.error:
+            return 0
 
 
 def frame_driver(look: Look) -> type[Driver]:

@@ -117,8 +117,20 @@ class Terminal:
         term: str = "xterm-256color",
         env: Mapping[str, str] | None = None,
         cwd: str | Path | None = None,
+        baud: int | None = None,
+        tell_baud: bool = True,
     ) -> None:
-        """Start `argv`. `size` is (columns, rows); `env` adds to an environment of little more than PATH and TERM."""
+        """Start `argv`.
+
+        Args:
+            argv: the program and its arguments.
+            size: (columns, rows).
+            term: TERM.
+            env: adds to an environment of little more than PATH and TERM.
+            cwd: where to start it.
+            baud: take no more than this serial line would: a tenth of it in bytes a second.
+            tell_baud: whether the program can ask for that speed.
+        """
         self.columns, self.rows = size
         self.raw = bytearray()
         self._screen = pyte.Screen(self.columns, self.rows)
@@ -126,6 +138,8 @@ class Terminal:
         self._screen.write_process_input = lambda data: self._send(data.encode())  # type: ignore[method-assign]
         self._stream = pyte.ByteStream(self._screen)
         self._held = b""
+        self._pace = baud // 10 if baud else 0
+        self._next = 0.0
         self._ended = False
         self._status: int | None = None
 
@@ -144,6 +158,10 @@ class Terminal:
             try:
                 # Here and not in the parent: the size must be there before the program looks.
                 fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", self.rows, self.columns, 0, 0))
+                if baud and tell_baud:
+                    settings = termios.tcgetattr(0)
+                    settings[4] = settings[5] = getattr(termios, f"B{baud}")
+                    termios.tcsetattr(0, termios.TCSANOW, settings)
                 if cwd is not None:
                     os.chdir(cwd)
                 os.execvpe(arguments[0], arguments, environment)
@@ -282,11 +300,16 @@ class Terminal:
     def _drain(self, timeout: float) -> None:
         """Take in what the program has sent, 1 MiB of it at most; wait `timeout` seconds for the first."""
         for _ in range(16):
+            if self._pace and (pause := self._next - time.monotonic()) > 0:
+                time.sleep(min(pause, timeout))
+                if pause > timeout:
+                    return
             if self._ended or self._fd < 0 or not select.select([self._fd], [], [], timeout)[0]:
                 return
             timeout = 0
             try:
-                data = os.read(self._fd, 65536)
+                data = os.read(self._fd, max(1, self._pace // 50) if self._pace else 65536)
+                self._next = time.monotonic() + len(data) / self._pace if self._pace else 0
             except BlockingIOError:
                 return
             except OSError as error:
