@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kvmtui.opening import Opening, Request, Samples
@@ -87,12 +87,16 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--ascii", action="store_true", help="draw with nothing but ASCII")
     p.add_argument(
         "--display",
+        metavar="TIER",
         choices=("full", "ansi", "rescue"),
         help="full: all colours; ansi: the terminal's own 16; rescue: ASCII and no colours, for consoles and serial "
         "lines. Chosen by TERM and NO_COLOR unless you name one",
     )
     p.add_argument(
-        "--size", metavar="COLSxROWS", type=_size, help="the terminal's size, where it can't be asked: a serial line"
+        "--size",
+        metavar="SIZE",
+        type=_size,
+        help="the terminal's columns and rows, as in 80x24, where it can't be asked: a serial line",
     )
     p.add_argument("--version", action="store_true", help="print the version")
     p.add_argument("-v", dest="verbose", action="store_true", help="with --version: also how it would draw, and why")
