@@ -163,13 +163,13 @@ ACTIONS: tuple[Action, ...] = (
     Action("next", "n", "Next", "Go to the next match.", "messages"),
     Action("previous", "N", "Previous", "Go to the match before this one.", "messages"),
     # -- the chooser
-    Action("open", "enter", "Open", "Open the dump, or make the sample and open it.", "chooser"),
+    Action("open", "enter,o", "Open", "Open the dump, or make the sample and open it.", "chooser"),
     Action("path", "slash,p", "Path", "Write the path of a dump.", "chooser"),
     Action("headers", "D", "Headers", "List every dump header in the file under the cursor.", "chooser"),
     Action("lesson", "L", "Lesson", "Start the guided tour on the sample under the cursor.", "chooser"),
     Action("again", "r", "Look again", "Look again for dumps.", "chooser"),
     # -- the headers in an image
-    Action("open", "enter", "Open", "Open the dump that this header belongs to.", "find"),
+    Action("open", "enter,o", "Open", "Open the dump that this header belongs to.", "find"),
     Action("leave", "escape,c", "Back", "Go back to where a dump is chosen.", "find"),
     # -- with a dump open: what can be done with it
     Action("goto", "g", "Go to", "Go to an address, a symbol, a register, pa:... or off:...", "dump"),

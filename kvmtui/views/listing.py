@@ -1,4 +1,4 @@
-"""A view that is a list of rows with a line below it about the row under the cursor."""
+"""A view that is a list of rows with a sentence below it about the row under the cursor."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from kvmtui.messages import GoTo, ShowLine, Status
 from kvmtui.views.base import View
 from kvmtui.widgets.lines import Line, Lines
 from kvmtui.widgets.rowlist import ListRows, RowList, Rows
+from kvmtui.widgets.wrap import wrap
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Item:
     """What a row stands for.
 
     Attributes:
-        detail: what the line below the list says about it.
+        detail: what stands below the list about it.
         va: where Enter goes, None for nowhere.
         physical: whether that is a physical address.
         line: the line of Messages where Enter goes if there is no `va`; 0 is the first one.
@@ -39,10 +40,10 @@ ItemRows = list[tuple[Line, Item | None]]
 
 
 class ListingView(View):
-    """Rows, and a line about the one under the cursor."""
+    """Rows, and a sentence about the one under the cursor."""
 
     DEFAULT_CSS = """
-    ListingView > .listing--detail { height: 1; overflow-y: hidden; border: none; }
+    ListingView > .listing--detail { height: auto; max-height: 4; overflow-y: hidden; border: none; }
     """
     BINDINGS: ClassVar[list[BindingType]] = []
 
@@ -53,6 +54,7 @@ class ListingView(View):
         super().__init__(kd)
         self._asked = False
         self._width = 0
+        self._detail_rows = 1
 
     def compose(self) -> ComposeResult:
         yield from self.above()
@@ -101,6 +103,7 @@ class ListingView(View):
         self.list.show(self.build(self._width), max(0, self.list.cursor))
 
     def on_resize(self) -> None:
+        self._detail_rows = 1
         # Once the rows' own width is known.
         self.call_after_refresh(self._refit)
 
@@ -125,9 +128,13 @@ class ListingView(View):
         self.tell()
 
     def tell(self) -> None:
-        """Fill in the line about the row under the cursor."""
+        """Say below the list what the row under the cursor is."""
         item = self.item(self.list.cursor)
-        self.detail.show([[(kvmlib.printable(item.detail) if item else "", "label")]])
+        rows = wrap(kvmlib.printable(item.detail) if item else "", self.size.width or self.app.size.width)
+        # It only grows: a list that changes its height with each row would be sent anew with each.
+        self._detail_rows = max(self._detail_rows, len(rows))
+        rows += [""] * (self._detail_rows - len(rows))
+        self.detail.show([[(row, "label")] for row in rows])
 
     def on_row_list_chosen(self, event: RowList.Chosen) -> None:
         event.stop()

@@ -11,7 +11,7 @@ from textual.widget import Widget
 
 import kvmlib
 from kvmtui.actions import Action, actions_for
-from kvmtui.widgets.wrap import shorten
+from kvmtui.widgets.wrap import shorten, wrap
 
 
 class Bar(Widget):
@@ -137,12 +137,25 @@ class BottomBar(Bar):
         text = kvmlib.printable(text)
         if (text, bad) != (self.said, self._bad):
             self.said, self._bad = text, bad
+            self._fit()
             self.refresh()
+
+    def _fit(self) -> None:
+        """Take the rows that the sentence needs; one, when it is the keys."""
+        rows = len(self._sentence(self.size.width)) if self.said and self.size.width else 1
+        if rows != self.size.height:
+            self.styles.height = rows
+
+    def _sentence(self, width: int) -> list[str]:
+        return wrap(f"! {self.said}" if self._bad else self.said, width)
+
+    def on_resize(self) -> None:
+        self._fit()
 
     def line(self, width: int) -> Content:
         if self.said:
-            text = f"! {self.said}" if self._bad else self.said
-            return Content.assemble((text[:width], "bold reverse" if self._bad else "bold"))
+            text = "\n".join(self._sentence(width))
+            return Content.assemble((text, "bold reverse" if self._bad else "bold"))
         actions = [a for a in self._actions() if a.show_in_footer]
         # Help comes before all that doesn't fit: it names the rest.
         last = [a for a in actions if a.id in ("help", "quit")]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from textual.binding import Binding
 from textual.command import CommandPalette
+from textual.keys import key_to_character
 
 from kvmtui.actions import ACTIONS, Action, actions_for, bindings_for, reachable
 from kvmtui.app import KvmtuiApp
@@ -127,3 +128,11 @@ async def test_palette_does_what_is_chosen_and_its_cursor_does_not_blink(image: 
         assert dump_screen(pilot).current == "segments"
         await press(pilot, "5", "colon", *"walk", "enter")
         assert dump_screen(pilot).view.has_class("-walk")
+
+
+def test_every_action_has_a_plain_key_and_none_needs_what_a_line_may_eat() -> None:
+    """A serial line may have no arrows, no function keys; ctrl-S and ctrl-Q hold and release it."""
+    for action in ACTIONS:
+        characters = [key_to_character(key) for key in action.keys]
+        assert any(c and c.isprintable() for c in characters), action
+        assert not {"ctrl+s", "ctrl+q"} & set(action.keys)

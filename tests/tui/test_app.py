@@ -99,6 +99,27 @@ async def test_sentence_stays_until_the_next_key(image: Path) -> None:
         assert screen(pilot)[-1].endswith("q Quit")
 
 
+@pytest.mark.parametrize("size", [(80, 24), (40, 12)])
+async def test_a_sentence_is_said_to_its_end(image: Path, size: tuple[int, int]) -> None:
+    async with running(image, size) as pilot:
+        place = dump_screen(pilot)
+        sentence = "invalidated at 0x5db200: " + "01 01 ca 8f " * 4 + "-> 00 00 00"
+        place.say(sentence, bad=True)
+        await settle(pilot)
+        rows = -(-(len(sentence) + 2) // size[0])
+        assert " ".join(screen(pilot)[-rows:]) == f"! {sentence}"
+        await press(pilot, "down")
+        assert screen(pilot)[-1].endswith("q Quit")
+        assert "q Quit" not in "".join(screen(pilot)[:-1])
+
+
+async def test_what_stands_below_a_list_is_said_to_its_end(image: Path) -> None:
+    async with running(image, (40, 12)) as pilot:
+        for key, end in (("3", "address translation starts"), ("6", "beside the dump"), ("7", "from symbol msgbufp")):
+            await press(pilot, key)
+            assert " ".join(screen(pilot)[-4:-1]).rstrip().endswith(end)
+
+
 async def test_ctrl_c_says_how_to_leave(image: Path) -> None:
     async with running(image) as pilot:
         await press(pilot, "ctrl+c")
