@@ -337,7 +337,10 @@ class Terminal:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
                 self._status = os.waitstatus_to_exitcode(status)
-                self._drain(0)  # its last words
+                # Its last words, however slow the line.
+                while self._pace and not self._ended and time.monotonic() < end:
+                    self._drain(0.05)
+                self._drain(0)
             elif time.monotonic() >= end:
                 return False
             elif self._ended:

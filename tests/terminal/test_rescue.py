@@ -207,10 +207,8 @@ def test_leaving_does_not_wait_for_a_slow_line(image: Path, tell_baud: bool) -> 
         before = len(terminal.raw)
         terminal.press("q")
         assert terminal.exit_status(PATIENCE) == 0
-        # What the line takes in two seconds.
-        assert len(terminal.raw) - before < 2 * 960
-        # What the system holds for a line whose speed can't be asked comes when the program is gone.
-        terminal.settle(quiet=1.0, timeout=PATIENCE)
+        # What the line takes in a second; where nobody knows how slow it is, what the reader's end holds already.
+        assert len(terminal.raw) - before < (960 if tell_baud else 4096 + 500)
         raw = bytes(terminal.raw)
     assert raw.endswith(b"\x1b[0m\x1b[H\x1b[J\x1b[?7h\x1b[?25h")
 
