@@ -80,6 +80,7 @@ class Look:
         """
         term = environment.get("TERM", "")
         colour = not environment.get("NO_COLOR")
+        why = ""
         if display is not None:
             why = "as asked for"
         elif term.startswith(_RESCUE):
@@ -88,6 +89,9 @@ class Look:
             display, why = "ansi", "NO_COLOR is set"
         elif environment.get("COLORTERM") in ("truecolor", "24bit"):
             display, why = "full", f"COLORTERM is {environment['COLORTERM']}"
+        elif not term:
+            # Nothing says what it can't do.
+            display = "full"
         else:
             display, why = "full" if any(name in term for name in _MANY_COLOURS) else "ansi", f"TERM is {term}"
         rescue = display == "rescue"
