@@ -27,13 +27,13 @@ def hits(image: Image, memory: PhysicalMemory, needle: bytes, *, align: int = 1,
     """
     left = most
     for s in memory.ram:
-        at, stop = s.offset, s.offset + s.present
-        while s.present and left and (at := image.find(needle, at, stop)) >= 0:
-            pa = s.start + at - s.offset
-            at += 1
+        for at in image.places(needle, s.offset, s.offset + s.present):
+            if not left:
+                return
             left -= 1
+            pa = s.start + at - s.offset
             if pa % align == 0:
-                yield Hit(pa, at - 1)
+                yield Hit(pa, at)
 
 
 def page_hits(image: Image, memory: PhysicalMemory, needle: bytes, page: int) -> Iterator[Hit]:

@@ -26,8 +26,6 @@ from kvmlib.text import printable
 
 #: Bytes of an image that are looked at in one go: few enough to stay in the processor's cache.
 _PIECE = 1 << 20
-#: Bytes of it that are given up where the disk is bad.
-_BAD = 64 << 10
 _MAGIC = KCORE_MAGIC.to_bytes(2, "big")
 #: Bytes of CPU data after which the search ends: a sparse dump has a megabyte of it, most have a block.
 _MOST_CPU_DATA = 16 << 20
@@ -90,7 +88,7 @@ def _midmags(image: Image) -> Iterator[int]:
     buffer = bytearray(_PIECE)
     with memoryview(buffer) as view, view.cast("I") as numbers:
         for at in _pieces(image):
-            n = _fill(image, at, view)
+            n = image.look(at, view)
             # The first four bytes of every block, then a search for the magic: no loop over blocks in Python.
             firsts = numbers[: n // 4 : words].tobytes()
             i = firsts.find(_MAGIC)
@@ -109,21 +107,6 @@ def _pieces(image: Image) -> Iterator[int]:
         for at in range(max(begin, low - low % _PIECE), high, _PIECE):
             yield at
             begin = at + _PIECE
-
-
-def _fill(image: Image, offset: int, view: memoryview) -> int:
-    """Read a piece of an image and return its bytes; where the disk is bad there are zeros."""
-    try:
-        return image.readinto(offset, view)
-    except KvmError:
-        end = min(len(view), image.size - offset)
-    for at in range(0, end, _BAD):
-        part = view[at : min(at + _BAD, end)]
-        try:
-            image.readinto(offset + at, part)
-        except KvmError:
-            part[:] = bytes(len(part))
-    return end
 
 
 def _candidates(image: Image, read: list[Reading], part: Partition | None) -> tuple[list[Candidate], bool]:
