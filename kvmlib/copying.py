@@ -30,7 +30,7 @@ _WHILE = 0.001
 
 
 class Readable(Protocol):
-    """Something written, to be read again: a `Written` file, or a `Packed` one."""
+    """Something to be compared: a `Content`, a `Written` file, a `Packed` one."""
 
     def readinto(self, offset: int, view: memoryview, /) -> int:
         """Fill `view` from `offset` on; returns the bytes read, fewer only at the end."""
@@ -263,8 +263,8 @@ def _write_sparse(out: Partial, buffer: bytearray, view: memoryview, n: int) -> 
         out.write(view[start:n])
 
 
-def difference(content: Content, written: Readable, size: int, meter: Meter) -> int | None:
-    """Compare the first `size` bytes with all that `written` holds; return where they differ first, None if nowhere.
+def difference(content: Readable, written: Readable, size: int, meter: Meter) -> int | None:
+    """Compare the first `size` bytes of two; return where they differ first, None if nowhere.
 
     Raises:
         KvmError: one of the two can't be read.
@@ -280,4 +280,4 @@ def difference(content: Content, written: Readable, size: int, meter: Meter) -> 
             return at + next((i for i, (a, b) in enumerate(same) if a != b), got)
         at += n
         meter.add(n)
-    return size if written.readinto(size, memoryview(bytearray(1))) else None
+    return None

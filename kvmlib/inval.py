@@ -13,17 +13,18 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Literal, NamedTuple
 
+from kvmlib.copying import difference
 from kvmlib.errors import Cancelled, FormatError, KvmError
-from kvmlib.image import Image, open_image
+from kvmlib.identify import open_dump
+from kvmlib.image import Image, UnpackedImage
 from kvmlib.inuse import in_use
 from kvmlib.kvm import DumpMag, Invalidation, Kvm
 from kvmlib.match import cached, proof
 from kvmlib.outfiles import Directory
 from kvmlib.saveplan import memory_size
+from kvmlib.savesource import Meter
 from kvmlib.text import printable
 from kvmlib.undo import write_record
-
-_PIECE = 1 << 20
 
 
 class Obstacle(NamedTuple):
@@ -118,9 +119,9 @@ def invalidate(kd: Kvm, mag: DumpMag, record: str | os.PathLike[str]) -> Invalid
 
 def _not_writable(kd: Kvm) -> str:
     try:
-        if kd.image.kind == "gzip":
+        if isinstance(kd.image, UnpackedImage):
             kd.image.check_writable()
-        open_image(kd.path, write=True).close()
+        open_dump(kd.path, write=True).close()
     except KvmError as e:
         return str(e)
     return ""
@@ -141,7 +142,7 @@ def _difference(
         if os.path.samefile(core, kd.path):
             return f"{shown} is the dump itself, which proves nothing"
         _settle(core)
-        with closing(open_image(core)) as image:
+        with closing(open_dump(core)) as image:
             return _compare(kd, image, shown, progress, should_stop)
     except Cancelled:
         raise
@@ -180,19 +181,23 @@ def _compare(
         return f"{shown} is not this dump, saved: its headers are others"
     if core.size != begin + size.present:
         return f"{shown} is not this dump, saved: it has {core.size} bytes, {begin + size.present} were expected"
-    done, mine, theirs = 0, bytearray(_PIECE), bytearray(_PIECE)
-    while done < size.present:
-        if should_stop is not None and should_stop():
-            raise Cancelled("comparing was cancelled, and nothing was changed")
-        if (left := size.present - done) < len(mine):
-            del mine[left:], theirs[left:]
-        for image, at, piece in ((kd.image, kd.reading.headers.data_off, mine), (core, begin, theirs)):
-            if image.readinto(at + done, memoryview(piece)) < len(piece):
-                return f"{printable(image.path)} ended after {at + done:#x} while it was compared"
-        if mine != theirs:
-            at = begin + done + next(i for i, (a, b) in enumerate(zip(mine, theirs, strict=True)) if a != b)
-            return f"{shown} is not this dump, saved: it differs from offset {at:#x} on"
-        done += len(mine)
-        if progress is not None:
-            progress(done, size.present)
+    meter = Meter(size.present, progress, should_stop, "comparing")
+    meter.left = "nothing was changed"
+    memory, copy = _From(kd.image, kd.reading.headers.data_off), _From(core, begin)
+    if (at := difference(memory, copy, size.present, meter)) is not None:
+        return f"{shown} is not this dump, saved: it differs from offset {begin + at:#x} on"
+    meter.finish()
     return ""
+
+
+class _From(NamedTuple):
+    """What an image holds from some offset on."""
+
+    image: Image
+    offset: int
+
+    def readinto(self, at: int, view: memoryview) -> int:
+        n, at = self.image.readinto(self.offset + at, view), self.offset + at
+        if n < len(view):
+            raise KvmError(f"{printable(self.image.path)} ended after {at + n:#x} while it was compared")
+        return n

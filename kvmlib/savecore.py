@@ -352,7 +352,10 @@ def _compare(content: Content, path: str, size: int, meter: Meter, *, packing: s
         written: Readable = Written(fd)
         if packing is not None:
             written = Packed(pieces(file, printable(path), method(packing)))
-        return difference(content, written, size, meter)
+        different = difference(content, written, size, meter)
+        if different is None and written.readinto(size, memoryview(bytearray(1))):
+            return size  # There is more of it.
+        return different
 
 
 def _suffix(packing: str | None) -> str:

@@ -44,8 +44,11 @@ class Hole(NamedTuple):
 class Meter:
     """Counts bytes, tells the caller, and asks whether to go on."""
 
-    def __init__(self, total: int, progress: Progress | None, should_stop: ShouldStop | None) -> None:
-        """Begin at 0 of `total` bytes."""
+    def __init__(
+        self, total: int, progress: Progress | None, should_stop: ShouldStop | None, doing: str = "saving"
+    ) -> None:
+        """Begin at 0 of `total` bytes; `doing` says what was cancelled, if it is."""
+        self._doing = doing
         self._total = total
         self._progress = progress
         self._should_stop = should_stop
@@ -91,7 +94,7 @@ class Meter:
             Cancelled: the caller doesn't want to.
         """
         if self._should_stop is not None and self._should_stop():
-            raise Cancelled(f"saving was cancelled, and {self.left}")
+            raise Cancelled(f"{self._doing} was cancelled, and {self.left}")
 
 
 class Content:

@@ -8,12 +8,14 @@ import stat
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import kvmlib
 from kvmlib.savecore import save
+from tests import zfiles
 from tests.conftest import ROOT
 from tests.dumps import DUMPMAG, MACHINES, Dump, make_dump
 from tests.samples import NAMES, sample_in, truncate
@@ -424,6 +426,16 @@ def test_not_writable(sample: kvmlib.Sample, tmp_path: Path, monkeypatch: pytest
         raise kvmlib.ReadOnlyError("cannot open it for writing: Read-only file system")
 
     with kvmlib.open(sample.image) as kd:
-        monkeypatch.setattr("kvmlib.inval.open_image", refuse)
+        monkeypatch.setattr("kvmlib.inval.open_dump", refuse)
         found = kvmlib.check_invalidation(kd)
     assert found == (kvmlib.Obstacle("read-only", "cannot open it for writing: Read-only file system", False),)
+
+
+@pytest.mark.parametrize("packed", [gzip.compress, zfiles.pack])
+def test_a_packed_dump_is_read_only_however_it_is_packed(packed: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    dump = make_dump("openbsd/amd64")
+    path = tmp_path / "packed.img"
+    path.write_bytes(packed(dump.device))
+    with dump.open(tmp_path) as plain, kvmlib.Kvm(path, system=plain.symbols, machine=dump.machine) as kd:
+        kd.dump_mkheader(dump.dump_off)
+        assert ("read-only", False) in kinds(kvmlib.check_invalidation(kd))
