@@ -1,10 +1,15 @@
 """What every test may ask for."""
 
 import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+import kvmlib
+from tests.dumps import Dump, make_dump
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -27,3 +32,26 @@ def shared() -> Path:
     if folder is None:
         pytest.skip("needs the shared folder: beside the repository, or where KVMTUI_SHARED points")
     return folder
+
+
+# -- what a save is about ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def crash(tmp_path: Path) -> Path:
+    """A directory to save into."""
+    folder = tmp_path / "crash"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def dump() -> Dump:
+    """A small dump whose kernel crashed just now."""
+    return make_dump("openbsd/amd64", time_second=int(time.time()))
+
+
+@pytest.fixture
+def kd(dump: Dump, tmp_path: Path) -> Iterator[kvmlib.Kvm]:
+    with dump.open(tmp_path) as kd:
+        yield kd

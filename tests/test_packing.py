@@ -12,8 +12,6 @@ import sys
 import tempfile
 import textwrap
 import threading
-import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -77,24 +75,6 @@ def fake_program(folder: Path, body: str) -> str:
     path.write_text(FAKE + textwrap.dedent(body))
     path.chmod(0o755)
     return str(path)
-
-
-@pytest.fixture
-def dump() -> Dump:
-    return make_dump("openbsd/amd64", time_second=int(time.time()))
-
-
-@pytest.fixture
-def kd(dump: Dump, tmp_path: Path) -> Iterator[kvmlib.Kvm]:
-    with dump.open(tmp_path) as kd:
-        yield kd
-
-
-@pytest.fixture
-def crash(tmp_path: Path) -> Path:
-    folder = tmp_path / "crash"
-    folder.mkdir()
-    return folder
 
 
 class Few:

@@ -11,7 +11,6 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,24 +27,6 @@ from tests.samples import sample_in, without_symbols
 from tests.test_savecore import Os, names, snapshot
 
 PAGE = 4096
-
-
-@pytest.fixture
-def crash(tmp_path: Path) -> Path:
-    folder = tmp_path / "crash"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def dump() -> Dump:
-    return make_dump("openbsd/amd64", time_second=int(time.time()))
-
-
-@pytest.fixture
-def kd(dump: Dump, tmp_path: Path) -> Iterator[kvmlib.Kvm]:
-    with dump.open(tmp_path) as kd:
-        yield kd
 
 
 # -- the kernel file -------------------------------------------------------------------------------------------------

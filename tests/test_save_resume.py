@@ -4,7 +4,7 @@ import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,28 +12,10 @@ import pytest
 import kvmlib
 from kvmlib import copying
 from kvmlib.savecore import plan_save, save
-from tests.dumps import Dump, make_dump
+from tests.dumps import Dump
 from tests.test_savecore import names, run, snapshot
 
 TEMP = ".bsd.0.core.0123abcd.partial"
-
-
-@pytest.fixture
-def crash(tmp_path: Path) -> Path:
-    folder = tmp_path / "crash"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def dump() -> Dump:
-    return make_dump("openbsd/amd64", time_second=int(time.time()))
-
-
-@pytest.fixture
-def kd(dump: Dump, tmp_path: Path) -> Iterator[kvmlib.Kvm]:
-    with dump.open(tmp_path) as kd:
-        yield kd
 
 
 @pytest.mark.parametrize("verify", [False, True])

@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,24 +14,12 @@ from kvmlib import commands, copying, image, savecore
 from kvmlib.__main__ import main
 from kvmlib.image import Device
 from kvmlib.savecore import save
-from tests.dumps import Dump, make_dump
+from tests.dumps import Dump
 from tests.test_savecore import Os
 
 SECTOR = 512
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="tells by /proc which file is read")
-
-
-@pytest.fixture
-def crash(tmp_path: Path) -> Path:
-    folder = tmp_path / "crash"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def dump() -> Dump:
-    return make_dump("openbsd/amd64", time_second=int(time.time()))
 
 
 @pytest.fixture(params=["file", "device"])

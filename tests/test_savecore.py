@@ -11,7 +11,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,24 +44,6 @@ def snapshot(folder: Path) -> Snapshot:
 def names(folder: Path) -> list[str]:
     """What is there, but for info.N and info.N.json, which test_save_files.py looks at."""
     return sorted(p.name for p in folder.iterdir() if not p.name.startswith("info."))
-
-
-@pytest.fixture
-def crash(tmp_path: Path) -> Path:
-    folder = tmp_path / "crash"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def dump() -> Dump:
-    return make_dump("openbsd/amd64", time_second=int(time.time()))
-
-
-@pytest.fixture
-def kd(dump: Dump, tmp_path: Path) -> Iterator[kvmlib.Kvm]:
-    with dump.open(tmp_path) as kd:
-        yield kd
 
 
 # -- the bytes -------------------------------------------------------------------------------------------------------
