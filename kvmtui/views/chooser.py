@@ -18,12 +18,11 @@ from textual.widgets import Static
 
 import kvmlib
 from kvmtui.actions import bindings_for
-from kvmtui.dialogs.confirm import MessageDialog
 from kvmtui.dialogs.save import CRASH
-from kvmtui.messages import FindHeaders, Opened, StartLesson
-from kvmtui.opening import DEFAULT_SAMPLE, Opening, Request, Samples
+from kvmtui.messages import FindHeaders, StartLesson
+from kvmtui.opening import DEFAULT_SAMPLE, Request, Samples
 from kvmtui.place import Place
-from kvmtui.views.waiting import WaitingScreen
+from kvmtui.views.waiting import open_from
 from kvmtui.widgets.field import Field
 from kvmtui.widgets.format import size_of
 from kvmtui.widgets.rowlist import ListRows, RowList
@@ -207,7 +206,7 @@ class ChooserScreen(Place):
 
     def action_open(self) -> None:
         if self.chosen is not None:
-            self._open(self.chosen)
+            open_from(self, self.chosen, self._samples)
 
     def action_headers(self) -> None:
         if self.chosen is None or not self.chosen.path:
@@ -221,13 +220,4 @@ class ChooserScreen(Place):
     def on_input_submitted(self) -> None:
         path = self.field.value.strip()
         if path:
-            self._open(Request(str(Path(path).expanduser())))
-
-    def _open(self, request: Request) -> None:
-        def done(result: kvmlib.Kvm | kvmlib.KvmError | None) -> None:
-            if isinstance(result, kvmlib.Kvm):
-                self.post_message(Opened(result))
-            elif result is not None:
-                self.app.push_screen(MessageDialog("It cannot be opened", [f"{result}."]))
-
-        self.app.push_screen(WaitingScreen(Opening(request, self._samples)), done)
+            open_from(self, Request(str(Path(path).expanduser())), self._samples)

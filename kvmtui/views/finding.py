@@ -12,11 +12,10 @@ from textual.message import Message
 
 import kvmlib
 from kvmtui.actions import bindings_for
-from kvmtui.dialogs.confirm import MessageDialog
-from kvmtui.messages import Choose, Opened
-from kvmtui.opening import Opening, Request, Samples
+from kvmtui.messages import Choose
+from kvmtui.opening import Request, Samples
 from kvmtui.place import Place
-from kvmtui.views.waiting import WaitingScreen
+from kvmtui.views.waiting import open_from
 from kvmtui.widgets.format import file_name, size_of
 from kvmtui.widgets.lines import Line
 from kvmtui.widgets.rowlist import ListRows, RowList
@@ -120,12 +119,4 @@ class FindScreen(Place):
         # The best reading of a header needs no word of ours, and so the doubts about it are still told.
         best = next(c for c in self._found or () if c.offset == chosen.offset)
         machine = None if chosen is best else chosen.machine.name
-        request = Request(self._path, machine=machine, dump_off=offset)
-
-        def done(result: kvmlib.Kvm | kvmlib.KvmError | None) -> None:
-            if isinstance(result, kvmlib.Kvm):
-                self.post_message(Opened(result))
-            elif result is not None:
-                self.app.push_screen(MessageDialog("It cannot be opened", [f"{result}."]))
-
-        self.app.push_screen(WaitingScreen(Opening(request, self._samples)), done)
+        open_from(self, Request(self._path, machine=machine, dump_off=offset), self._samples)

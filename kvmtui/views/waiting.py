@@ -8,7 +8,9 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 import kvmlib
-from kvmtui.opening import Opening
+from kvmtui.dialogs.confirm import MessageDialog
+from kvmtui.messages import Opened
+from kvmtui.opening import Opening, Request, Samples
 
 
 class WaitingScreen(Screen[kvmlib.Kvm | kvmlib.KvmError | None]):
@@ -45,3 +47,15 @@ class WaitingScreen(Screen[kvmlib.Kvm | kvmlib.KvmError | None]):
     def action_cancel(self) -> None:
         self._opening.abandon()
         self.dismiss(None)
+
+
+def open_from(screen: Screen[None], request: Request, samples: Samples) -> None:
+    """Open a dump that was chosen on a screen: the application shows it, or a dialog says why it can't be opened."""
+
+    def done(result: kvmlib.Kvm | kvmlib.KvmError | None) -> None:
+        if isinstance(result, kvmlib.Kvm):
+            screen.post_message(Opened(result))
+        elif result is not None:
+            screen.app.push_screen(MessageDialog("It cannot be opened", [f"{result}."]))
+
+    screen.app.push_screen(WaitingScreen(Opening(request, samples)), done)
