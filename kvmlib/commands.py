@@ -245,9 +245,8 @@ def symbols(a: argparse.Namespace) -> int:
         if a.elf is not None and found:
             return _write_elf(a, kd, found)
         digits = _digits(kd)
-        rows = [symbol_data(s) | ({"module": printable(s.module)} if s.module else {}) for s in found] if a.json else []
-        # nm(1) knows no modules: their names go with those of their symbols.
-        _show(a, rows, "\n".join(symbol_text(s._replace(name=s.label), digits) for s in found if not a.json))
+        rows = [symbol_data(s) for s in found] if a.json else []
+        _show(a, rows, "\n".join(symbol_text(s, digits) for s in found if not a.json))
         if not found:
             raise KvmError(f"no symbol of {printable(kd.symbols.source)} matches {printable(repr(a.pattern))}")
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import threading
@@ -11,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
 from kvmlib.errors import KvmError
+from kvmlib.holes import written
 from kvmlib.outfiles import Partial
 from kvmlib.packing import Writer
 from kvmlib.savesource import Content, Meter
@@ -227,17 +227,12 @@ def _copy_in_kernel(content: Content, out: Partial, meter: Meter, at: int) -> in
 def _skip_hole(content: Content, out: Partial, meter: Meter, at: int) -> tuple[int, int]:
     """Skip what is a hole in the source too, without reading it; return where it ends, and where to look again."""
     source, offset = content.descriptor(), content.source_offset(at)
-    if source is None or offset < 0 or not hasattr(os, "SEEK_DATA"):
+    if source is None or offset < 0:
         return at, at
-    try:
-        data = os.lseek(source, offset, os.SEEK_DATA)
-        data_end = at + os.lseek(source, data, os.SEEK_HOLE) - offset
-    except OSError as e:
-        if e.errno != errno.ENXIO:
-            return at, content.size  # It can't tell.
-        data = os.fstat(source).st_size  # There is no more data.
-        data_end = content.size
-    n = min(data - offset, content.size - at)
+    # No further than the source goes now: what it lost meanwhile is no hole.
+    end = min(offset + content.size - at, os.fstat(source).st_size)
+    low, high = next(written(source, offset, end), (end, end))
+    data_end, n = at + high - offset, low - offset
     n -= n % _BLOCK
     if n > 0:
         out.skip(n)

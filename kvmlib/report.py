@@ -261,13 +261,14 @@ def mapping_text(m: Mapping, digits: int) -> str:
 
 
 def symbol_data(s: Symbol) -> dict[str, Any]:
-    """Return a symbol, for JSON."""
-    return {"name": printable(s.name), "value": s.value, "size": s.size, "kind": s.kind}
+    """Return a symbol, for JSON; only those of loaded modules have one."""
+    found = {"name": printable(s.name), "value": s.value, "size": s.size, "kind": s.kind}
+    return found | {"module": printable(s.module)} if s.module else found
 
 
 def symbol_text(s: Symbol, digits: int) -> str:
-    """Return a symbol as nm(1) prints it."""
-    return f"{s.value:0{digits}x} {s.kind} {printable(s.name)}"
+    """Return a symbol as nm(1) prints it, which knows no modules: their names go with those of their symbols."""
+    return f"{s.value:0{digits}x} {s.kind} {printable(s.label)}"
 
 
 def saved_data(done: Saved) -> dict[str, Any]:

@@ -276,7 +276,8 @@ def test_holes_of_the_source_are_not_read(
                 raise OSError(seek, os.strerror(seek))
             return os.lseek(fd, offset, how)
 
-        monkeypatch.setattr(copying, "os", Os(lseek=lseek))
+        monkeypatch.setattr("kvmlib.holes.os", Os(lseek=lseek))
+        monkeypatch.setattr("kvmlib.holes._LEAST", PAGE)
         done = save(kd, crash, force=True)
         assert Path(done.core).read_bytes() == dump.saved_header + memory
         # It shrinks to where a piece begins: what lies behind the end is no hole.
