@@ -16,7 +16,8 @@ def checks(pytest_arguments: list[str]) -> dict[str, list[str]]:
         "ruff format --check": ["-m", "ruff", "format", "--check"],
         "mypy": ["-m", "mypy"],
         "lint-imports": ["-c", LINT_IMPORTS],
-        "pytest": ["-m", "pytest", *pytest_arguments],
+        # On every core: on one it takes a quarter of an hour. What is idle takes tests from what is busy.
+        "pytest": ["-m", "pytest", "--numprocesses=auto", "--dist=worksteal", *pytest_arguments],
     }
 
 

@@ -61,15 +61,29 @@ async def settle(pilot: Pilot[None]) -> None:
     """Wait until the workers have answered and the answer is on the screen."""
     await pilot.app.workers.wait_for_complete()
     await pilot.pause()
-    await pilot.pause()
+    await drawn(pilot)
+
+
+async def drawn(pilot: Pilot[None]) -> None:
+    """Wait until all of the screen is there: a pilot's pause takes a process that has to wait for the CPU for idle."""
+    for _ in range(500):
+        await pilot.pause()
+        if not pilot.app.is_running:
+            return
+        top = pilot.app.screen
+        if all(widget.is_mounted for widget in top.query("*")) and not top._layout_required:
+            return
+    raise AssertionError("the screen is never drawn")
 
 
 async def press(pilot: Pilot[None], *keys: str) -> None:
-    await pilot.press(*keys)
-    if any(not worker.is_finished for worker in pilot.app.workers):
-        await settle(pilot)
-    else:
-        await pilot.pause()
+    """Press keys one by one, and let each have its effect."""
+    for key in keys:
+        await pilot.press(key)
+        if any(not worker.is_finished for worker in pilot.app.workers):
+            await settle(pilot)
+        else:
+            await drawn(pilot)
 
 
 def screen(pilot: Pilot[None]) -> list[str]:

@@ -38,16 +38,6 @@ async def running(
         samples.remove()
 
 
-async def press(pilot: Pilot[None], *keys: str) -> None:
-    """Press keys one by one, and let each have its effect."""
-    for key in keys:
-        await pilot.press(key)
-        if any(not worker.is_finished for worker in pilot.app.workers):
-            await settle(pilot)
-        else:
-            await pilot.pause()
-
-
 async def write(pilot: Pilot[None], text: str) -> None:
     """Write into the field that has the focus."""
     await pilot.press(*(_KEYS.get(c, c) for c in text))

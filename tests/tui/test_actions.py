@@ -17,8 +17,8 @@ from kvmtui.screen import VIEWS, DumpScreen
 from kvmtui.views.chooser import ChooserScreen
 from kvmtui.views.finding import FindScreen
 from kvmtui.widgets.walk import WalkPane
-from tests.tui.hosting import screen
-from tests.tui.running import dump_screen, press, running
+from tests.tui.hosting import press, screen
+from tests.tui.running import dump_screen, running
 
 VIEW_IDS = [v.view_id for v in VIEWS]
 PLACES = {

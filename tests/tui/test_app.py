@@ -17,8 +17,8 @@ from kvmtui.terminal import Look
 from kvmtui.views.chooser import ChooserScreen, look_in, what_is
 from kvmtui.views.memory import MemoryView
 from kvmtui.views.waiting import WaitingScreen
-from tests.tui.hosting import digest, screen, settle
-from tests.tui.running import dump_screen, names, press, running, top, view, write
+from tests.tui.hosting import digest, press, screen, settle
+from tests.tui.running import dump_screen, names, running, top, view, write
 
 
 @pytest.mark.parametrize(

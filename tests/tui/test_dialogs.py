@@ -19,8 +19,8 @@ from kvmtui.dialogs.invalidate import InvalidateDialog, record_directory
 from kvmtui.dialogs.save import SaveDialog
 from kvmtui.views.memory import MemoryView
 from tests.samples import forget_symbols
-from tests.tui.hosting import digest, screen, settle
-from tests.tui.running import content, dump_screen, names, press, running, top, view, write
+from tests.tui.hosting import digest, press, screen, settle
+from tests.tui.running import content, dump_screen, names, running, top, view, write
 
 each_size = pytest.mark.parametrize("size", [(80, 24), (120, 40), (40, 12)])
 
@@ -93,11 +93,13 @@ async def test_saving_says_what_it_will_write_and_writes_that(
         assert (kvmlib.summary(kd).panic, kd.registers, kd.read(kd.address("version"), 64)) == answers
 
 
-async def test_saving_packed(image: Path, tmp_path: Path) -> None:
+async def test_saving_packed(image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "crash"
     target.mkdir()
+    monkeypatch.chdir(tmp_path)
     async with running(image) as pilot:
-        await ask_to_save(pilot, target)
+        # A short name: with a long one the dialog is to be scrolled.
+        await ask_to_save(pilot, Path("crash"))
         dialog(pilot).query_one("#compress", Button).focus()
         await press(pilot, "enter")
         assert "bsd.0.core.gz" in solid(pilot)

@@ -8,8 +8,8 @@ import kvmlib
 from kvmtui.views.chooser import ChooserScreen
 from kvmtui.views.finding import FindScreen
 from tests.samples import sample_in
-from tests.tui.hosting import SIZES, screen
-from tests.tui.running import dump_screen, press, running, top
+from tests.tui.hosting import SIZES, press, screen
+from tests.tui.running import dump_screen, running, top
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from kvmtui.glossary import TERMS, Term, search, term_lines, terms_in
 from kvmtui.screen import DumpScreen
 from kvmtui.terminal import Look
 from kvmtui.views.header import HeaderView
-from tests.tui.hosting import screen
-from tests.tui.running import dump_screen, press, running, top, view, write
+from tests.tui.hosting import press, screen
+from tests.tui.running import dump_screen, running, top, view, write
 
 #: What the issue asks for at least.
 WANTED = (

@@ -8,8 +8,8 @@ from textual.pilot import Pilot
 
 from kvmtui.screen import VIEWS
 from tests.hostile import EVIL, hostile_sample, unsafe
-from tests.tui.hosting import screen
-from tests.tui.running import press, running
+from tests.tui.hosting import press, screen
+from tests.tui.running import running
 
 
 def check(pilot: Pilot[None]) -> str:

@@ -15,8 +15,8 @@ from kvmtui.terminal import Look
 from kvmtui.views.chooser import ChooserScreen
 from kvmtui.views.header import HeaderView
 from kvmtui.views.lessonstrip import LessonStrip, step_lines
-from tests.tui.hosting import digest, screen, settle
-from tests.tui.running import dump_screen, names, press, running, view, write
+from tests.tui.hosting import digest, press, screen, settle
+from tests.tui.running import dump_screen, names, running, view, write
 
 #: One for each way to translate, and those that can't.
 MACHINES = ("openbsd/amd64", "openbsd/i386", "netbsd/sparc64", "netbsd/arm", "openbsd/m88k", "netbsd/vax")

@@ -7,7 +7,8 @@ import kvmlib
 from kvmtui.views.messages import MessageRows, MessagesView
 from kvmtui.widgets.lines import Lines
 from tests.samples import forget_symbols
-from tests.tui.running import press, running, view
+from tests.tui.hosting import press
+from tests.tui.running import running, view
 
 
 def test_rows_at_which_boots_begin() -> None:

@@ -17,8 +17,8 @@ from kvmtui.views.summary import SummaryView, summary_rows
 from kvmtui.views.symbols import SymbolsView
 from kvmtui.widgets.lines import Lines
 from tests.samples import forget_symbols
-from tests.tui.hosting import hosted, screen, settle
-from tests.tui.running import press, running, view, write
+from tests.tui.hosting import hosted, press, screen, settle
+from tests.tui.running import running, view, write
 
 SIZES = [(80, 24), (120, 40), (40, 12)]
 each_size = pytest.mark.parametrize("size", SIZES)

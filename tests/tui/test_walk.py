@@ -10,8 +10,8 @@ from kvmtui.views.memory import MemoryView
 from kvmtui.widgets.walk import WalkPane
 from kvmtui.widgets.walklines import Stop, walk_lines, walk_stops
 from tests.samples import sample_in, va_of
-from tests.tui.hosting import hosted, screen
-from tests.tui.running import press, running, view
+from tests.tui.hosting import hosted, press, screen
+from tests.tui.running import running, view
 
 #: A machine for each way to translate.
 SAMPLES = (
