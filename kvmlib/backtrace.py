@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from kvmlib.errors import KvmError
 from kvmlib.kvm import Kvm
@@ -32,8 +33,7 @@ class Frame:
     where: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stack:
+class Stack(NamedTuple):
     """A stack, newest frame first.
 
     Attributes:

@@ -14,7 +14,6 @@ import itertools
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from kvmlib.errors import KvmError, NotInDumpError, TruncatedError
@@ -55,8 +54,7 @@ _PAGE, _BEHIND = 4096, 64
 PROVEN = 80
 
 
-@dataclass(frozen=True, slots=True)
-class Carved:
+class Carved(NamedTuple):
     """A symbol table in memory.
 
     Attributes:

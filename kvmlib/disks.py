@@ -14,7 +14,7 @@ import uuid
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kvmlib.errors import KvmError
 
@@ -97,8 +97,7 @@ _GPT_TYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Partition:
+class Partition(NamedTuple):
     """A part of a disk, as one of its tables has it.
 
     Attributes:
@@ -148,8 +147,7 @@ def smallest_around(parts: Iterable[Partition], offset: int) -> Partition | None
     return min(around, key=lambda p: p.size, default=None)
 
 
-@dataclass(frozen=True, slots=True)
-class _Tables:
+class _Tables(NamedTuple):
     """What is found if a sector has so many bytes."""
 
     slices: tuple[Partition, ...]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
+from typing import NamedTuple
 
 from kvmlib.errors import KvmError
 from kvmlib.kvm import DumpMag, Kvm
@@ -28,8 +29,7 @@ _SUPERBLOCKS = tuple(m.to_bytes(4, order) for m in (0x011954, 0x19540119) for or
 _NOISE = "random bytes: encrypted swap, or data that was packed"
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """Whether the dump is worth saving.
 
     Attributes:
@@ -64,8 +64,7 @@ class Damage:
     certain: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
+class Extent(NamedTuple):
     """How much memory there should be and how much there is, in bytes.
 
     Attributes:

@@ -7,8 +7,8 @@ import os
 import re
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from operator import itemgetter
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from kvmlib.errors import FormatError, KvmError
@@ -36,8 +36,7 @@ _TOP = 1 << 64
 _banners: WeakKeyDictionary[Image, list[tuple[int, int, tuple[int, bytes] | None]]] = WeakKeyDictionary()
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """One way to read a dump's headers.
 
     Attributes:
@@ -288,7 +287,7 @@ def _by_memory(image: Image, found: list[Reading], most: int, prove: bool) -> li
     longest = max(len(p) for p in proofs.values())
     judged = [
         # Scores end at 100, so what has less to show loses instead of the other gaining.
-        replace(r, score=max(0, r.score - 10 * (longest - len(p))), reasons=(*r.reasons, *p))
+        r._replace(score=max(0, r.score - 10 * (longest - len(p))), reasons=(*r.reasons, *p))
         if (p := proofs.get(id(r))) is not None
         else r
         for r in found

@@ -107,8 +107,7 @@ class CField:
         return _WIRE_BYTES[self.wire] * self.count
 
 
-@dataclass(frozen=True, slots=True)
-class CStruct:
+class CStruct(NamedTuple):
     """A C structure as facts that can be checked against its header file line by line."""
 
     name: str
@@ -214,8 +213,7 @@ class KcoreHdr:
         return MidMag.of(self.c_midmag)
 
 
-@dataclass(frozen=True, slots=True)
-class Abi:
+class Abi(NamedTuple):
     """What a machine's C compiler makes of these structures.
 
     Attributes:
@@ -238,8 +236,7 @@ class Abi:
         return KcoreHdr(midmag.value, self.align(KCORE_HDR.size), self.align(KCORE_SEG.size), 2)
 
 
-@dataclass(frozen=True, slots=True)
-class Headers:
+class Headers(NamedTuple):
     """A dump's headers.
 
     Attributes:

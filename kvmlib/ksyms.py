@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from kvmlib.errors import KvmError
@@ -38,8 +37,7 @@ Read = Callable[[int, int], bytes]
 Kvatop = Callable[[int], tuple[int, int]]
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """Sizes of C structures on a machine: a long, an Elf_Sym, and a struct ksyms_symtab up to sd_gone, in bytes."""
 
     long: int

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from kvmlib.errors import FormatError, KvmError
 from kvmlib.kvm import Kvm
@@ -10,8 +11,7 @@ from kvmlib.msgscan import MSG_MAGIC, SIZE_MAX, Buffer, clean, hole, layout, sca
 from kvmlib.variables import machine_of, pointer
 
 
-@dataclass(frozen=True, slots=True)
-class Messages:
+class Messages(NamedTuple):
     """The messages, oldest first.
 
     Attributes:
@@ -32,8 +32,7 @@ class Messages:
         return self.text.splitlines()
 
 
-@dataclass(frozen=True, slots=True)
-class Ring:
+class Ring(NamedTuple):
     """Where the messages lie.
 
     Attributes:

@@ -11,8 +11,7 @@ import gzip
 import importlib
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from kvmlib import lzw
 from kvmlib.errors import FormatError, KvmError
@@ -33,8 +32,7 @@ class Writer(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Method:
+class Method(NamedTuple):
     """One way to pack.
 
     Attributes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kvmlib.errors import FormatError, KvmError
 from kvmlib.kvm import Kvm
@@ -19,8 +19,7 @@ _LAST_FUNCTION = 1 << 16
 _FUNCTION_MAX = 1 << 15
 
 
-@dataclass(frozen=True, slots=True)
-class SavedPcb:
+class SavedPcb(NamedTuple):
     """dumppcb, taken apart: its place, its layout, the registers in it, and those on the stack with their places."""
 
     va: int
@@ -29,8 +28,7 @@ class SavedPcb:
     on_stack: Mapping[str, tuple[int, int]]
 
 
-@dataclass(frozen=True, slots=True)
-class SavedTrap:
+class SavedTrap(NamedTuple):
     """ddb_regs, taken apart: its place, its layout, the registers in it."""
 
     va: int

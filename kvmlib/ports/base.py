@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from kvmlib.ports.plan import SamplePlan
 
 
-@dataclass(frozen=True, slots=True)
-class System:
+class System(NamedTuple):
     """What one of the two systems does the same way on all its machines.
 
     Attributes:
@@ -89,8 +88,7 @@ class RegisterFact:
         return int(found if self.index is None else found[self.index])
 
 
-@dataclass(frozen=True, slots=True)
-class FrameLayout:
+class FrameLayout(NamedTuple):
     """How a function's frame leads to its caller's (the ABI; where ddb has a struct for it, machine/frame.h).
 
     Attributes:
@@ -112,8 +110,7 @@ class FrameLayout:
     call: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Pcb:
+class Pcb(NamedTuple):
     """Where ``dumppcb`` (struct pcb, machine/pcb.h) keeps what the dump code's savectx stored.
 
     Attributes:
@@ -133,8 +130,7 @@ class Pcb:
     pc: str = "pc"
 
 
-@dataclass(frozen=True, slots=True)
-class Trapframe:
+class Trapframe(NamedTuple):
     """Where ``ddb_regs`` (db_regs_t, machine/db_machdep.h) keeps the registers at the trap that entered ddb.
 
     Attributes:
@@ -156,8 +152,7 @@ class Trapframe:
         return max(at + n for at, n in self.fields.values())
 
 
-@dataclass(frozen=True, slots=True)
-class Mmu:
+class Mmu(NamedTuple):
     """What a machine needs to set up its translator.
 
     Attributes:

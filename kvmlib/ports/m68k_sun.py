@@ -10,7 +10,6 @@ follows, from physical address 0 on.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from kvmlib.kcore import CField, CStruct, Headers, RamSeg, Read
@@ -172,8 +171,7 @@ def sun2_pages(headers: Headers, read: Read, image_size: int, page: int) -> tupl
     if missing <= 0 or missing % page or headers.data_off + missing > image_size:
         return headers, ""
     data_off = headers.data_off + missing
-    all_pages = replace(
-        headers,
+    all_pages = headers._replace(
         cpu_data=headers.cpu_data + read(headers.data_off, missing),
         data_off=data_off,
         data_size=None if headers.data_size is None else max(0, headers.data_size - missing),

@@ -63,7 +63,7 @@ def _settle(machine: Machine, headers: Headers, read: Read, image_size: int) -> 
     old = omemsegs == size
     machine = replace(machine, align_mask=OLD_ABI_ALIGN_MASK if old else EABI_ALIGN_MASK)
     if headers.form == "device":
-        headers = replace(headers, kcore_hdr=machine.abi.kcore_hdr())
+        headers = headers._replace(kcore_hdr=machine.abi.kcore_hdr())
     reasons = [f"omemsegs is {'the old ABI' if old else 'EABI'}'s"]
     if machine.byteorder == "big":
         reasons.append("its numbers are big-endian")

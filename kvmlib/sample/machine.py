@@ -81,7 +81,7 @@ class SampleMachine:
         self._pages: dict[int, int] = {}
         self._lay_out_kernel()
         if isinstance(space, WindowPlan) and space.until:
-            last = replace(space.windows[-1], stop=self.kernel.va(space.until))
+            last = space.windows[-1]._replace(stop=self.kernel.va(space.until))
             self.space = replace(space, windows=(*space.windows[:-1], last))
         self._map_kernel()
         self._map_msgbuf()

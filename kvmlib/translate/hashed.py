@@ -176,8 +176,7 @@ def _first_wins(bats: Sequence[Bat]) -> list[_Window]:
 # -- the hashed table --------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class PteForm:
+class PteForm(NamedTuple):
     """A form of hashed page table: entries of two words, eight of them in a PTEG.
 
     Attributes:

@@ -6,16 +6,15 @@ import bisect
 import functools
 import heapq
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import NamedTuple
 
 from kvmlib.errors import TranslationError
 from kvmlib.translate import Mapping, Range, Step, Translator
 from kvmlib.translate.radix import Radix
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     """A direct map: va in [start, stop) is pa `pa` + va - start.
 
     Attributes:
@@ -53,12 +52,11 @@ def wrapping(window: Window, bits: int) -> list[Window]:
     pa = window.pa % top
     edge = window.start + top - pa
     if edge >= window.stop:
-        return [replace(window, pa=pa)]
-    return [replace(window, pa=pa, stop=edge), replace(window, pa=0, start=edge)]
+        return [window._replace(pa=pa)]
+    return [window._replace(pa=pa, stop=edge), window._replace(pa=0, start=edge)]
 
 
-@dataclass(frozen=True, slots=True)
-class Via:
+class Via(NamedTuple):
     """Addresses in [start, stop) are translated by `translator`."""
 
     start: int

@@ -12,7 +12,7 @@ import sys
 from array import array
 from collections.abc import Callable, Generator, Iterator, Mapping as MappingType
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kvmlib.errors import NotInDumpError, TranslationError, TruncatedError
 from kvmlib.translate import Outcome, Range, ReadPhysical, Step, Translator
@@ -27,8 +27,7 @@ _PAGE = 4096
 _TYPECODE = {4: "I", 8: "Q"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
+class Page(NamedTuple):
     """An entry that maps memory.
 
     Attributes:
@@ -46,8 +45,7 @@ class Page:
     shift: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pointer:
+class Pointer(NamedTuple):
     """An entry that points to another table.
 
     Attributes:
@@ -62,8 +60,7 @@ class Pointer:
     below: Level | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hole:
+class Hole(NamedTuple):
     """An entry that maps nothing, though what follows in `Level.entries` would take it for something."""
 
     mask: int

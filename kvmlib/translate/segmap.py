@@ -41,8 +41,7 @@ class Field(NamedTuple):
         return self.words[(pte & self.mask) // (self.mask & -self.mask)]
 
 
-@dataclass(frozen=True, slots=True)
-class SegmentForm:
+class SegmentForm(NamedTuple):
     """A form of MMU with a segment map.
 
     Attributes:

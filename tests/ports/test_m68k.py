@@ -709,8 +709,8 @@ def test_pages_that_sun2_does_not_count(said: int, room: int, whole: bool) -> No
     assert found.machine == M68000
     if whole:
         missing = (9 - said) * 0x800
-        assert found.headers == replace(
-            headers, cpu_data=data, data_off=headers.data_off + missing, data_size=0x10000 - missing
+        assert found.headers == headers._replace(
+            cpu_data=data, data_off=headers.data_off + missing, data_size=0x10000 - missing
         )
         assert f"c_size is for {said} pages, but these kernels write 9 before memory" in found.reasons[1]
         assert page(segment_translator(found.headers.cpu_data, M68000), 0x6000) == (0x21 * 0x800, 0x800)
