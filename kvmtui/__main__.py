@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kvmtui.opening import Opening, Request, Samples
 
-#: A dump that can't be opened is told within this time without ever starting the application.
+
+#: Seconds to wait for what should be opened at once.
 _PATIENCE = 0.3
 
 
@@ -184,12 +185,12 @@ def _run(
         if reason:
             assert opening is not None
             return _report(opening, reason)
+        if opening is not None and opening.request.quick and opening.wait(_PATIENCE):
+            # What can't be opened is told without ever starting the application.
+            opening.result()
         look = Look.of(os.environ, ascii, display)
         look.prepare(os.environ)
         from kvmtui.app import KvmtuiApp
-
-        if opening is not None and opening.wait(_PATIENCE):
-            opening.result()
     except KvmError as e:
         return _fail(str(e))
     app = KvmtuiApp(opening, samples, look)

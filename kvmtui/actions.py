@@ -31,7 +31,7 @@ class Action:
         key: Textual's names of its keys, separated by commas; the first is the one to show.
         label: one or two words, for the footer and the palette.
         help: one sentence, for the help.
-        where: ``app`` (everywhere), ``dump`` (with a dump open), ``chooser``, ``find``, or a view by its id.
+        where: ``app`` (everywhere), ``dump`` (with a dump open), ``waiting``, ``chooser``, ``find``, or a view.
         show_in_footer: whether the footer names it.
     """
 
@@ -162,6 +162,14 @@ ACTIONS: tuple[Action, ...] = (
     Action("search", "slash,f", "Search", "Search the messages; upper and lower case are alike.", "messages"),
     Action("next", "n", "Next", "Go to the next match.", "messages"),
     Action("previous", "N", "Previous", "Go to the match before this one.", "messages"),
+    # -- while a dump is opened
+    Action(
+        "cancel",
+        "escape,c",
+        "Cancel",
+        "Open it no more: go back, or leave where there is nothing to go back to.",
+        "waiting",
+    ),
     # -- the chooser
     Action("open", "enter,o", "Open", "Open the dump, or make the sample and open it.", "chooser"),
     Action("path", "slash,p", "Path", "Write the path of a dump.", "chooser"),

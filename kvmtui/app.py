@@ -1,6 +1,7 @@
 """The application: it opens a dump, or lets one be chosen, and gives every screen the same keys.
 
-Screens that a dump on the command line can do without are imported when they are first wanted.
+All screens but the one that says what is being opened are imported when they are first wanted: that one is there at
+once.
 """
 
 from __future__ import annotations
@@ -21,12 +22,10 @@ from textual.screen import Screen
 
 import kvmlib
 from kvmtui.actions import bindings_for
-from kvmtui.dialogs.confirm import MessageDialog
 from kvmtui.driver import FrameDriver, frame_driver
 from kvmtui.messages import FindHeaders, Opened, StartLesson
 from kvmtui.opening import DEFAULT_SAMPLE, Opening, Request, Samples
 from kvmtui.place import Place
-from kvmtui.screen import DumpScreen
 from kvmtui.terminal import Look, ascii_filter
 from kvmtui.views.waiting import WaitingScreen
 
@@ -76,7 +75,7 @@ class KvmtuiApp(App[None]):
         """Show the dump that was named on the command line, or leave."""
         if isinstance(result, kvmlib.Kvm):
             lesson = self._opening is not None and self._opening.request.lesson
-            self.push_screen(DumpScreen(result, sample=self.samples.holds(result.path), lesson=lesson))
+            self.push_screen(self._dump_screen(result, lesson))
         else:
             self.failure = str(result) if result is not None else ""
             self.exit()
@@ -110,15 +109,22 @@ class KvmtuiApp(App[None]):
     # -- from one dump to another ------------------------------------------------------------------------------------
 
     def on_opened(self, event: Opened) -> None:
-        self.switch_screen(DumpScreen(event.kd, sample=self.samples.holds(event.kd.path)))
+        self.switch_screen(self._dump_screen(event.kd))
+
+    def _dump_screen(self, kd: kvmlib.Kvm, lesson: bool = False, above: bool = False) -> Screen[None]:
+        from kvmtui.screen import DumpScreen
+
+        return DumpScreen(kd, sample=self.samples.holds(kd.path), lesson=lesson, above=above)
 
     def on_start_lesson(self, event: StartLesson) -> None:
         name = event.sample if event.sample in kvmlib.sample_names() else DEFAULT_SAMPLE
 
         def done(result: kvmlib.Kvm | kvmlib.KvmError | None) -> None:
             if isinstance(result, kvmlib.Kvm):
-                self.push_screen(DumpScreen(result, sample=True, lesson=True, above=True))
+                self.push_screen(self._dump_screen(result, lesson=True, above=True))
             elif result is not None:
+                from kvmtui.dialogs.confirm import MessageDialog
+
                 self.push_screen(MessageDialog("The lesson cannot begin", [f"{result}."]))
 
         self.push_screen(WaitingScreen(Opening(Request(sample=name), self.samples)), done)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import stat
 import tempfile
 import threading
 from collections.abc import Callable
@@ -12,6 +14,8 @@ from pathlib import Path
 import kvmlib
 
 DEFAULT_SAMPLE = "openbsd/amd64"
+#: A file of so many bytes is searched through in no time.
+_SMALL = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,23 @@ class Request:
     sample: str | None = None
     force: bool = False
     lesson: bool = False
+
+    @property
+    def name(self) -> str:
+        """What it is called: the file, or whose sample it is."""
+        return Path(self.path).name or self.path if self.sample is None else f"sample of {self.sample}"
+
+    @property
+    def quick(self) -> bool:
+        """Whether it takes no time worth mentioning to open it, or to tell why it can't be."""
+        if self.sample is not None:
+            return self.sample != DEFAULT_SAMPLE  # There may be no such machine.
+        try:
+            info = os.stat(self.path)
+        except OSError:
+            return True
+        device = stat.S_ISBLK(info.st_mode) or stat.S_ISCHR(info.st_mode)
+        return not os.access(self.path, os.R_OK) or (info.st_size <= _SMALL and not device)
 
     @property
     def doing(self) -> str:
@@ -82,7 +103,10 @@ def open_dump(request: Request, samples: Samples) -> kvmlib.Kvm:
 
 
 class Opening:
-    """A dump that is being opened in a thread of its own, which doesn't hold up leaving the program."""
+    """A dump that is opened in a thread of its own, which doesn't hold up leaving the program.
+
+    It begins when somebody wants to know.
+    """
 
     def __init__(self, request: Request, samples: Samples) -> None:
         self.request = request
@@ -93,7 +117,12 @@ class Opening:
         self._call: Callable[[], None] | None = None
         self._kd: kvmlib.Kvm | None = None
         self._error: kvmlib.KvmError | None = None
-        threading.Thread(target=self._work, name="opening", daemon=True).start()
+        self._thread = threading.Thread(target=self._work, name="opening", daemon=True)
+
+    def _begin(self) -> None:
+        with self._lock:
+            if self._thread.ident is None:
+                self._thread.start()
 
     def _work(self) -> None:
         try:
@@ -117,10 +146,12 @@ class Opening:
 
     def wait(self, seconds: float) -> bool:
         """Wait a little; say whether it is done."""
+        self._begin()
         return self._done.wait(seconds)
 
     def when_done(self, call: Callable[[], None]) -> None:
         """Call `call` when it is done, from whatever thread; at once if it is done already."""
+        self._begin()
         with self._lock:
             if not self._done.is_set():
                 self._call = call
@@ -133,6 +164,7 @@ class Opening:
         Raises:
             KvmError: it could not be opened.
         """
+        self._begin()
         self._done.wait()
         if self._error is not None:
             raise self._error

@@ -43,6 +43,7 @@ PLACES = {
     "walk": "The page walk",
     "symbols": "Symbols",
     "messages": "Messages",
+    "waiting": "While a dump is opened",
     "chooser": "Where a dump is chosen",
     "find": "The list of headers",
     "lesson": "The lesson",

@@ -2,35 +2,57 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from textual.app import ComposeResult
-from textual.binding import Binding
+from textual.binding import BindingType
 from textual.screen import Screen
 from textual.widgets import Static
 
 import kvmlib
-from kvmtui.dialogs.confirm import MessageDialog
+from kvmtui.actions import bindings_for
 from kvmtui.messages import Opened
 from kvmtui.opening import Opening, Request, Samples
+from kvmtui.place import Place
+
+#: Seconds in which this screen is drawn.
+_FIRST = 0.02
 
 
-class WaitingScreen(Screen[kvmlib.Kvm | kvmlib.KvmError | None]):
-    """Ends with the dump, with the error, or with None when a person wouldn't wait."""
+class WaitingScreen(Place):
+    """Ends with the dump, with the error, or with None when a person wouldn't wait.
+
+    It is there before anything of the dump is known: what takes long to import is left to what comes after it.
+    """
 
     DEFAULT_CSS = """
-    WaitingScreen { align: center middle; }
-    WaitingScreen > Static { width: auto; max-width: 90%; height: auto; }
+    WaitingScreen > #waiting { height: 1fr; content-align: center middle; text-align: center; }
     """
-    BINDINGS = [Binding("escape,q", "cancel", "Cancel")]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings_for("waiting")]
+    places = ("waiting",)
+    help_title = "Opening a dump"
+    help_text = (
+        "A header is looked for where -o says, else at the beginning, else in all of the image; then what the kernel "
+        "left in memory is read. Escape cancels: the dump itself is never changed by this."
+    )
 
     def __init__(self, opening: Opening) -> None:
-        super().__init__()
+        super().__init__(opening.request.name)
         self._opening = opening
+        self._finished = False
 
     def compose(self) -> ComposeResult:
-        yield Static(f"{self._opening.request.doing}\n\nEscape cancels", markup=False, id="waiting")
+        yield self.title_bar
+        yield Static(self._opening.request.doing, markup=False, id="waiting")
+        yield self.bottom
 
     def on_mount(self) -> None:
-        self._opening.when_done(self._tell)
+        # Something shall be seen before the work begins.
+        self.set_timer(_FIRST, lambda: self._opening.when_done(self._tell))
+
+    def on_unmount(self) -> None:
+        if not self._finished:
+            self._opening.abandon()
 
     def _tell(self) -> None:
         # From the opening's thread, or from this one when it is done already: this is right in both.
@@ -39,13 +61,13 @@ class WaitingScreen(Screen[kvmlib.Kvm | kvmlib.KvmError | None]):
     def _finish(self) -> None:
         if not self.is_current:
             return
+        self._finished = True
         try:
             self.dismiss(self._opening.result())
         except kvmlib.KvmError as e:
             self.dismiss(e)
 
     def action_cancel(self) -> None:
-        self._opening.abandon()
         self.dismiss(None)
 
 
@@ -56,6 +78,8 @@ def open_from(screen: Screen[None], request: Request, samples: Samples) -> None:
         if isinstance(result, kvmlib.Kvm):
             screen.post_message(Opened(result))
         elif result is not None:
+            from kvmtui.dialogs.confirm import MessageDialog
+
             screen.app.push_screen(MessageDialog("It cannot be opened", [f"{result}."]))
 
     screen.app.push_screen(WaitingScreen(Opening(request, samples)), done)

@@ -83,8 +83,9 @@ def main() -> int:
         row("`kvmdump info`, whole process", info, nothing, "`python -c pass`")
         found, cat = start.find(dump)
         row("`kvmdump find`, whole process", found, cat, "`cat` of the image")
-        paint, hello = start.first_paint(dump)
-        row("`kvmtui` to its first whole screen", paint, hello, "hello world in Textual")
+        first, whole, hello = start.first_paint(dump)
+        row("`kvmtui` to its first paint", first, hello, "hello world in Textual")
+        row("`kvmtui` to the dump's whole screen", whole, hello, "hello world in Textual")
         yards = {name: (seconds, _YARD.get(name, "C")) for name, seconds in yardstick(dump, folder).items()}
         for name, seconds in library.measure(dump, folder):
             if name == "few_segments":

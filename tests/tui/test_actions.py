@@ -16,6 +16,7 @@ from kvmtui.dialogs.palette import ActionProvider, command_name
 from kvmtui.screen import VIEWS, DumpScreen
 from kvmtui.views.chooser import ChooserScreen
 from kvmtui.views.finding import FindScreen
+from kvmtui.views.waiting import WaitingScreen
 from kvmtui.widgets.walk import WalkPane
 from tests.tui.hosting import press, screen
 from tests.tui.running import dump_screen, running
@@ -26,6 +27,7 @@ PLACES = {
     "dump": DumpScreen,
     "chooser": ChooserScreen,
     "find": FindScreen,
+    "waiting": WaitingScreen,
     "walk": WalkPane,
     "lesson": DumpScreen,
 }
