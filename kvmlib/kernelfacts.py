@@ -40,7 +40,7 @@ def version(kd: Kvm, said: Said) -> Fact:
         whole, _ = attempt(lambda: kd.image.read(at, 512))
         text = decode(c_string(whole or raw), "\n\t")
         source = f"found by searching memory, at file offset {at:#x}"
-        return Fact("KERNEL", _joined(text.splitlines()[:2]), source, pa=_pa_of(kd, at))
+        return Fact("KERNEL", _joined(text.splitlines()[:2]), source, pa=kd.memory.pa_at(at))
     if (heard := said.version) is not None:
         return said.fact("KERNEL", heard.text, heard.number)
     return Fact("KERNEL", f"not known: {short(kd, why)}", "")
@@ -48,12 +48,6 @@ def version(kd: Kvm, said: Said) -> Fact:
 
 def _joined(lines: list[str]) -> str:
     return " ".join(line.strip() for line in lines)
-
-
-def _pa_of(kd: Kvm, offset: int) -> int | None:
-    """Return the physical address that lies at a file offset."""
-    inside = (s for s in kd.memory.ram if s.offset <= offset < s.offset + s.present)
-    return next((s.start + offset - s.offset for s in inside), None)
 
 
 def host(kd: Kvm, said: Said) -> Iterator[Fact]:

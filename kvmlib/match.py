@@ -8,7 +8,6 @@ each boot (KARL), so two kernels of one build share all their words and none of 
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -194,15 +193,14 @@ class _Trial:
     def _search(self, start: int) -> dict[int, int]:
         """Search memory for banners. Copies behind ``@(#)`` are left out: they are the variable ``sccs``."""
         found: dict[int, int] = {}
-        ram = sorted(self.memory.ram, key=lambda s: s.offset)
         for _ in range(_BANNERS):
             hit = find_banner(self.image, start, self.image.size)
             if hit is None:
                 break
             at, start = hit[0], hit[0] + len(hit[1])
-            i = bisect.bisect_right(ram, at, key=lambda s: s.offset) - 1
-            if i >= 0 and at < ram[i].offset + ram[i].size and self._raw(at - 4, 4) != b"@(#)":
-                found[ram[i].start + at - ram[i].offset] = at
+            pa = self.memory.pa_at(at)
+            if pa is not None and self._raw(at - 4, 4) != b"@(#)":
+                found[pa] = at
         return found
 
     def _raw(self, at: int, n: int) -> bytes:

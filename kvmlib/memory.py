@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import heapq
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -135,6 +136,21 @@ class PhysicalMemory:
         # Behind the last segment there is one hole without an end.
         gap = starts[i + 1] - pa if i + 1 < len(starts) else max(_TOP - pa, n, 1)
         raise NotInDumpError(f"pa {pa:#x} is not in the dump: no segment holds it", pa, size=gap)
+
+    def pa_at(self, offset: int) -> int | None:
+        """Return the physical address whose byte lies at a file offset; None where there is none, or no such byte."""
+        starts, to_offset = self._starts, self._to_offset
+        i = bisect.bisect_right(self._by_offset, offset, key=lambda i: starts[i] + to_offset[i]) - 1
+        if i < 0 or offset >= self._image.size:
+            return None
+        run = self._by_offset[i]
+        pa = offset - to_offset[run]
+        return pa if pa <= self._lasts[run] else None
+
+    @functools.cached_property
+    def _by_offset(self) -> list[int]:
+        """The runs in the order in which they lie in the file."""
+        return sorted(range(len(self._starts)), key=lambda i: self._starts[i] + self._to_offset[i])
 
     def read(self, pa: int, n: int) -> bytes:
         """Return all `n` bytes at `pa`.

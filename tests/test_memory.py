@@ -66,6 +66,8 @@ def test_equals_the_model(segments: list[RamSeg], data_off: int, size: int) -> N
         for n in (0, 1, 40):
             check_read(memory, model, source, pa, n)
             check_spans(list(memory.spans(pa, n)), model, source, pa, n)
+    at = {offset: pa for pa, offset in model.offsets.items() if offset < size}
+    assert [memory.pa_at(offset) for offset in range(model.end + 2)] == [at.get(i) for i in range(model.end + 2)]
 
 
 def check_locate(memory: PhysicalMemory, model: Model, pa: int) -> None:

@@ -70,13 +70,14 @@ def _pa(pa: int) -> int:
 
 def _pa_at(kd: kvmlib.Kvm, offset: int) -> int:
     """Return the physical address whose byte lies at a file offset."""
-    for segment in kd.ram:
-        if segment.offset <= offset < segment.offset + segment.present:
-            return segment.start + offset - segment.offset
+    if (pa := kd.memory.pa_at(offset)) is not None:
+        return pa
     if not 0 <= offset < kd.image.size:
         raise kvmlib.SymbolError(f"file offset {offset:#x} lies outside the file, which has {kd.image.size:#x} bytes")
     if kd.dump_off is not None and offset < kd.dump_off:
         raise kvmlib.SymbolError(f"file offset {offset:#x} lies before the memory, which begins at {kd.dump_off:#x}")
+    if offset < kd.memory.end:
+        raise kvmlib.SymbolError(f"no physical address leads to file offset {offset:#x}")
     raise kvmlib.SymbolError(f"file offset {offset:#x} lies behind the memory of the dump")
 
 
