@@ -98,6 +98,12 @@ class SymbolSuggester(Suggester):
         return self._names[i] if i < len(self._names) and self._names[i].startswith(value) else None
 
 
+HINT = (
+    "0x1234, symbol+0x10, register, pa:0x1000, off:0x200, +10\n"
+    "Enter: go there   Right: complete a symbol   Escape: cancel"
+)
+
+
 class GoToDialog(ModalScreen[Target | None]):
     """Asks for an address; ends with where to go, or with None."""
 
@@ -130,7 +136,7 @@ class GoToDialog(ModalScreen[Target | None]):
         with Vertical() as box:
             box.border_title = "Go to"
             field = Input(
-                placeholder="0x1234, symbol+0x10, register, pa:0x1000, off:0x200, +10",
+                placeholder="where to",
                 suggester=SymbolSuggester(self.kd.symbols),
                 select_on_focus=False,
                 id="goto-input",
@@ -138,9 +144,7 @@ class GoToDialog(ModalScreen[Target | None]):
             field.cursor_blink = False
             yield field
             yield Static("", id="goto-error", markup=False)
-            yield Static(
-                "Enter: go there   Right: complete a symbol   Escape: cancel", classes="goto--hint", markup=False
-            )
+            yield Static(HINT, classes="goto--hint", markup=False)
 
     def on_mount(self) -> None:
         self.query_one(Input).focus()

@@ -17,6 +17,7 @@ from kvmtui.widgets.lines import Line, Lines
 from kvmtui.widgets.picture import LEGEND, Picture
 from kvmtui.widgets.rowlist import ListRows, Rows
 from kvmtui.widgets.rows import size_text
+from kvmtui.widgets.wrap import wrap
 
 
 class SegmentRows:
@@ -129,13 +130,13 @@ class SegmentsView(ListingView):
             text = self._problem or "reading the segments ..."
             return ListRows[Item]([([(text, "bad" if self._problem else "faint")], None)])
         rows = SegmentRows(self._segments, width)
-        self.query_one("#segments-total", Lines).show(self._totals())
+        self.query_one("#segments-total", Lines).show(self._totals(width))
         self.query_one("#segments-legend", Lines).show([[(LEGEND, "label")]])
         self.query_one("#segments-heading", Lines).show([[(rows.heading(), "label")]])
         self._draw(0)
         return rows
 
-    def _totals(self) -> list[Line]:
+    def _totals(self, width: int) -> list[Line]:
         segments = self._segments or []
         promised, present = sum(s.size for s in segments), sum(s.present for s in segments)
         count = f"{len(segments):,} segment{'' if len(segments) == 1 else 's'}"
@@ -143,8 +144,12 @@ class SegmentsView(ListingView):
             count = "no list of segments: one run from pa 0 on"
         text = f"{count}, {size_text(promised)} of RAM, "
         missing = promised - present
-        state = (f"{size_text(missing)} missing", "bad") if missing else ("all of it in the file", "good")
-        return [[(text, ""), state]]
+        state, role = (f"{size_text(missing)} missing", "bad") if missing else ("all of it in the file", "good")
+        if len(text + state) > width:
+            state = state.removesuffix(" in the file")
+        if len(text + state) > width:
+            return [*([(row, "")] for row in wrap(text.rstrip(), width)), [(state, role)]]
+        return [[(text, ""), (state, role)]]
 
     def _draw(self, number: int) -> None:
         if self._segments:

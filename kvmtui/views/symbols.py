@@ -70,7 +70,7 @@ class SymbolsView(ListingView):
     def above(self) -> Iterator[Widget]:
         yield Horizontal(
             Static("Filter", markup=False),
-            Field("/ to write a part of a name, or a pattern with * and ?", None, id="symbols-filter"),
+            Field("/ for part of a name, * and ?", None, id="symbols-filter"),
             id="symbols-filter-line",
         )
 
