@@ -32,8 +32,8 @@ _PIECE = 256 << 10
 _RARE = 64
 #: Bytes that a search gives up where the disk is bad.
 _BAD = 64 << 10
-#: Bytes that are read without the mapping.
-_SMALL = 64 << 10
+#: More pieces than these are gathered through the mapping, which is twice as fast where they are many.
+_FEW = 8
 #: Never wait for a pipe's other end, never take a terminal over.
 _OPEN_FLAGS = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 #: On Linux this makes the kernel refuse to open a disk that is mounted, swapped to, or held by what lies over it, and
@@ -75,6 +75,8 @@ class Image:
 
     def gather(self, runs: Sequence[tuple[int, int]]) -> bytes:
         """Return the bytes of many (offset, length) runs as one piece."""
+        if len(runs) == 1:
+            return self.read(*runs[0])
         return b"".join([self.read(offset, n) for offset, n in runs])
 
     def find(self, needle: bytes, start: int, stop: int) -> int:
@@ -249,10 +251,7 @@ class MappedFile(Image):
         n = min(n, self.size - offset)
         if n <= 0 or offset < 0:
             return b""
-        if n > _SMALL:
-            self._guard()
-            return self._map[offset : offset + n]
-        # Without the mapping: the first touch of a page in it makes some systems fetch megabytes around.
+        # Without the mapping: a bad block is an error then, where touching its page is a SIGBUS.
         try:
             data = os.pread(self._fd, n, offset)
         except OSError as e:
@@ -260,6 +259,8 @@ class MappedFile(Image):
             raise KvmError(f"cannot read {printable(self.path)} at {offset:#x}: {e.strerror}") from e
         if len(data) < n:
             self._guard()
+            # No system gives more than 2 GiB at a time.
+            return data + self.read(offset + len(data), n - len(data)) if data else data
         return data
 
     def look(self, offset: int, view: memoryview) -> int:
@@ -272,7 +273,7 @@ class MappedFile(Image):
         return written(self._fd, start, min(stop, self.size))
 
     def readinto(self, offset: int, view: memoryview) -> int:
-        """Fill `view` without the mapping: a bad block is an error then, where touching its page is a SIGBUS."""
+        """Fill `view`, fewer bytes only where the file ends."""
         wanted = view[: max(0, self.size - offset)]
         done = 0
         try:
@@ -288,8 +289,8 @@ class MappedFile(Image):
 
     def gather(self, runs: Sequence[tuple[int, int]]) -> bytes:
         """Return the bytes of many (offset, length) runs as one piece."""
-        if len(runs) == 1:
-            return self.read(*runs[0])
+        if len(runs) <= _FEW:
+            return super().gather(runs)
         self._guard()
         # Views, so that each byte is copied once: for a large piece that is half the time, and half the memory.
         with memoryview(self._map) as data:

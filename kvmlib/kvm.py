@@ -439,6 +439,10 @@ class Kvm:
         """
         translator = self.translator
         try:
+            if n > 0:
+                pa, left = translator.kvatop(va)
+                if n <= left:
+                    return self.memory.read(pa, n)
             return self.memory.gather(translator.pages(va, n))
         except NotInDumpError as e:
             at, left = self._first_at(e.pa, va, n)

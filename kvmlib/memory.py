@@ -159,6 +159,10 @@ class PhysicalMemory:
             NotInDumpError: some of it is in no segment.
             TruncatedError: some of it lies behind the end of the file.
         """
+        if n > 0:
+            offset, left = self.locate(pa, n)
+            if left == n and offset + n <= self._image.size:
+                return self._image.read(offset, n)
         return self.gather([(pa, n)])
 
     def gather(self, pages: Iterable[tuple[int, int]]) -> bytes:
