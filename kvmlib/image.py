@@ -123,7 +123,7 @@ class Image:
         """Yield the stretches (first offset, offset behind the last) of [start, stop) that may be other than zeros."""
         yield start, min(stop, self.size)
 
-    def sample(self, start: int, stop: int, step: int) -> bytes:
+    def sample(self, start: int, stop: int, step: int) -> bytearray:
         """Return every `step`-th byte of [start, stop), the one at `start` first."""
         stop, piece = min(stop, self.size), _PIECE // step * step
         firsts = bytearray(max(0, -(-(stop - start) // step)))
@@ -133,7 +133,7 @@ class Image:
                     seen = bytes(view[: self.look(at, view[: high - at]) : step])
                     i = (at - start) // step
                     firsts[i : i + len(seen)] = seen
-        return bytes(firsts)
+        return firsts
 
     def readinto(self, offset: int, view: memoryview) -> int:
         """Fill `view` from `offset` on and return the bytes read, fewer only where the image ends. For bulk copies."""

@@ -1,7 +1,8 @@
-"""How long it takes, beside a yardstick that runs in the same minute: python -m tests.benchmarks [DUMP]
+"""How long it takes, beside a yardstick that runs in the same minute: python -m tests.benchmarks [DUMP] [--pyz FILE]
 
 Without DUMP the benchmark dump is made in memory (/dev/shm), else in TMPDIR, and removed in the end: 1.1 GB for it and
-the saved core. Ratios travel from machine to machine, seconds don't. The C numbers need a compiler called cc.
+the saved core. Ratios travel from machine to machine, seconds don't. The C numbers need a compiler called cc. In the
+end what a terminal is sent, and what `.ci/pyz` made, where FILE names it.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.benchmarks import library, start
+from tests.benchmarks import display, library, start
 from tests.benchmarks.make_dump import DUMP_OFF, VA, make_dump
 
 HERE = Path(__file__).parent
@@ -69,7 +70,9 @@ def row(what: str, ours: float, yard: float | None, yard_is: str) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("dump", metavar="DUMP", nargs="?", type=Path, help="as tests.benchmarks.make_dump makes it")
-    dump: Path | None = parser.parse_args().dump
+    parser.add_argument("--pyz", metavar="FILE", type=Path, help="kvmtui.pyz: how fast it starts")
+    args = parser.parse_args()
+    dump: Path | None = args.dump
     with working_directory() as folder:
         if dump is None:
             dump = folder / "benchmark.img"
@@ -93,6 +96,17 @@ def main() -> int:
                 continue
             yard, yard_is = yards.get("save" if name.startswith("save_") else name, (None, "-"))
             row(LIBRARY[name], seconds, yard, yard_is)
+        if args.pyz is not None:
+            ours, installed = start.one_file(args.pyz.resolve())
+            row("`kvmtui.pyz kvmdump machines`, whole process", ours, installed, "installed")
+            print(f"\n{args.pyz.name} has {args.pyz.stat().st_size / 1e6:.1f} MB.")
+        if memory := display.memory(dump):
+            print("\n`kvmtui` with the dump open takes {:.1f} MiB, hello world in Textual {:.1f}.".format(*memory))
+        print(
+            "\n| bytes, at 80x24 | to the Summary | cursor move | page | idle | not ASCII |\n|---|---|---|---|---|---|"
+        )
+        for term, *counts in display.sent(folder):
+            print(f"| TERM={term} | {' | '.join(map(str, counts))} |", flush=True)
     return 0
 
 

@@ -69,6 +69,12 @@ def find(dump: Path) -> tuple[float, float]:
     return alternating(process(sys.executable, "-m", "kvmlib", "find", str(dump)), process("cat", str(dump)))
 
 
+def one_file(pyz: Path) -> tuple[float, float]:
+    """Return the seconds of ``kvmdump machines`` from kvmtui.pyz, in a Python without packages, and as installed."""
+    bare = (sys.executable, "-I", "-S", str(pyz), "kvmdump", "machines")
+    return alternating(process(*bare), process(sys.executable, "-m", "kvmlib", "machines"))
+
+
 def first_paint(dump: Path) -> tuple[float, float, float]:
     """Return the seconds until ``kvmtui`` draws something, until the dump's screen is whole, and hello world's own."""
 
