@@ -97,8 +97,8 @@ def main() -> int:
             yard, yard_is = yards.get("save" if name.startswith("save_") else name, (None, "-"))
             row(LIBRARY[name], seconds, yard, yard_is)
         if args.pyz is not None:
-            ours, installed = start.one_file(args.pyz.resolve())
-            row("`kvmtui.pyz kvmdump machines`, whole process", ours, installed, "installed")
+            ours, installed = start.one_file(args.pyz.resolve(), dump)
+            row(f"`{args.pyz.name}` to its first paint", ours, installed, "`kvmtui`, installed")
             print(f"\n{args.pyz.name} has {args.pyz.stat().st_size / 1e6:.1f} MB.")
         if memory := display.memory(dump):
             print("\n`kvmtui` with the dump open takes {:.1f} MiB, hello world in Textual {:.1f}.".format(*memory))

@@ -17,6 +17,9 @@ RUNS = 9
 ENVIRONMENT = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": ""}
 SIZE = (80, 24)
 
+#: The title of whatever is opened, then the keys where a dump is open.
+_SHOWS = ("kvmtui", "g Go to")
+
 #: As small as a Textual application can be.
 HELLO = """
 from textual.app import App, ComposeResult
@@ -69,29 +72,28 @@ def find(dump: Path) -> tuple[float, float]:
     return alternating(process(sys.executable, "-m", "kvmlib", "find", str(dump)), process("cat", str(dump)))
 
 
-def one_file(pyz: Path) -> tuple[float, float]:
-    """Return the seconds of ``kvmdump machines`` from kvmtui.pyz, in a Python without packages, and as installed."""
-    bare = (sys.executable, "-I", "-S", str(pyz), "kvmdump", "machines")
-    return alternating(process(*bare), process(sys.executable, "-m", "kvmlib", "machines"))
+def paints(arguments: Sequence[str], *shows: str) -> list[float]:
+    """Start an application; return after how many seconds each of these texts stands on its screen."""
+    begin = time.perf_counter()
+    took = []
+    with Terminal([sys.executable, *arguments], size=SIZE, env=ENVIRONMENT) as terminal:
+        for text in shows:
+            terminal.wait_for(text, 60)
+            took.append(time.perf_counter() - begin)
+        terminal.press("ctrl+q")
+        terminal.exit_status(60)
+    return took
 
 
 def first_paint(dump: Path) -> tuple[float, float, float]:
     """Return the seconds until ``kvmtui`` draws something, until the dump's screen is whole, and hello world's own."""
-
-    def application(arguments: Sequence[str], *shows: str) -> list[float]:
-        begin = time.perf_counter()
-        took = []
-        with Terminal([sys.executable, *arguments], size=SIZE, env=ENVIRONMENT) as terminal:
-            for text in shows:
-                terminal.wait_for(text, 60)
-                took.append(time.perf_counter() - begin)
-            terminal.press("ctrl+q")
-            terminal.exit_status(60)
-        return took
-
     ours = ("-m", "kvmtui", str(dump))
-    runs = [
-        (*application(ours, "kvmtui", "g Go to"), *application(("-c", HELLO), "hello, world")) for _ in range(RUNS + 1)
-    ]
+    runs = [(*paints(ours, *_SHOWS), *paints(("-c", HELLO), "hello, world")) for _ in range(RUNS + 1)]
     first, whole, hello = (statistics.median(column) for column in zip(*runs[1:], strict=True))
     return first, whole, hello
+
+
+def one_file(pyz: Path, dump: Path) -> tuple[float, float]:
+    """Return the seconds until kvmtui.pyz draws something, in a Python without packages; and when installed."""
+    bare, ours = ("-I", "-S", str(pyz), str(dump)), ("-m", "kvmtui", str(dump))
+    return alternating(lambda: paints(bare, *_SHOWS)[0], lambda: paints(ours, *_SHOWS)[0])
