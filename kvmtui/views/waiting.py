@@ -39,19 +39,20 @@ class WaitingScreen(Place):
     def __init__(self, opening: Opening) -> None:
         super().__init__(opening.request.name)
         self._opening = opening
-        self._finished = False
+        self._ended = False
 
     def compose(self) -> ComposeResult:
         yield self.title_bar
         yield Static(self._opening.request.doing, markup=False, id="waiting")
         yield self.bottom
 
-    def on_mount(self) -> None:
-        # Something shall be seen before the work begins.
+    def on_screen_resume(self) -> None:
+        # Something shall be seen before the work begins. It may also have ended while a dialog was above this.
         self.set_timer(_FIRST, lambda: self._opening.when_done(self._tell))
 
     def on_unmount(self) -> None:
-        if not self._finished:
+        # Where the application ends before this does.
+        if not self._ended:
             self._opening.abandon()
 
     def _tell(self) -> None:
@@ -59,16 +60,21 @@ class WaitingScreen(Place):
         self.call_later(self._finish)
 
     def _finish(self) -> None:
-        if not self.is_current:
+        if self.app.screen is not self:
             return
-        self._finished = True
         try:
-            self.dismiss(self._opening.result())
+            self._end(self._opening.result())
         except kvmlib.KvmError as e:
-            self.dismiss(e)
+            self._end(e)
+
+    def _end(self, result: kvmlib.Kvm | kvmlib.KvmError | None) -> None:
+        if not self._ended:
+            self._ended = True
+            self.dismiss(result)
 
     def action_cancel(self) -> None:
-        self.dismiss(None)
+        self._opening.abandon()
+        self._end(None)
 
 
 def open_from(screen: Screen[None], request: Request, samples: Samples) -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -214,17 +215,21 @@ def test_files_are_known_by_name_and_first_bytes(image: Path, tmp_path: Path) ->
 # -- opening ---------------------------------------------------------------------------------------------------------
 
 
-async def test_waiting_can_be_given_up(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import threading
-
-    go_on = threading.Event()
+@pytest.fixture
+def go_on(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Until this is set, no dump is opened."""
+    event = threading.Event()
     real = kvmlib.open
 
     def slow(*args: object, **kwargs: object) -> kvmlib.Kvm:
-        go_on.wait(60)
+        event.wait(60)
         return real(*args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(kvmlib, "open", slow)
+    return event
+
+
+async def test_waiting_can_be_given_up(image: Path, go_on: threading.Event) -> None:
     app = KvmtuiApp(Opening(Request(str(image)), Samples()))
     async with app.run_test() as pilot:
         await pilot.pause()
@@ -234,6 +239,21 @@ async def test_waiting_can_be_given_up(image: Path, monkeypatch: pytest.MonkeyPa
     go_on.set()
     assert app.failure == ""
     assert app.return_code == 0
+
+
+async def test_help_may_be_read_while_a_dump_is_opened(image: Path, go_on: threading.Event) -> None:
+    opening = Opening(Request(str(image)), Samples())
+    app = KvmtuiApp(opening)
+    async with app.run_test() as pilot:
+        await press(pilot, "question_mark")
+        assert "Opening a dump" in "\n".join(screen(pilot))
+        go_on.set()
+        assert opening.wait(60)
+        await settle(pilot)
+        assert "Opening a dump" in "\n".join(screen(pilot))
+        await press(pilot, "escape")
+        await settle(pilot)
+        assert top(pilot) is dump_screen(pilot)
 
 
 async def test_dump_that_fails_late_ends_the_application_with_its_sentence(tmp_path: Path) -> None:
