@@ -297,11 +297,11 @@ class MappedFile(Image):
             return b"".join([data[offset : offset + n] for offset, n in runs])
 
     def close(self) -> None:
-        """Unmap and close the file."""
+        """Close and unmap the file."""
+        super().close()
         # BufferError: another thread gathers a large piece just now. The mapping goes away when that is done.
         with contextlib.suppress(BufferError):
             self._map.close()
-        super().close()
 
 
 class UnpackedImage(MappedFile):

@@ -79,6 +79,10 @@ class DumpScreen(Place):
         if self._lesson_first:
             await self.action_lesson()
 
+    def on_unmount(self) -> None:
+        # A packed dump has a copy in TMPDIR as long as it is open.
+        self.kd.close()
+
     def _title(self) -> None:
         machine = self.kd.machine.name if self.kd.machine else ""
         form = "saved core" if self.kd.form == "savecore" else "device form"

@@ -215,6 +215,16 @@ def test_files_are_known_by_name_and_first_bytes(image: Path, tmp_path: Path) ->
 # -- opening ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("key", ["c", "D"])
+async def test_the_dump_is_closed_when_another_is_chosen(image: Path, key: str) -> None:
+    async with running(image) as pilot:
+        kd = dump_screen(pilot).kd
+        await press(pilot, key)
+        await settle(pilot)
+        with pytest.raises(kvmlib.KvmError, match="was closed"):
+            kd.image.read(0, 512)
+
+
 @pytest.fixture
 def go_on(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Until this is set, no dump is opened."""
