@@ -248,7 +248,9 @@ class MappedFile(Image):
 
     def read(self, offset: int, n: int) -> bytes:
         """Return up to `n` bytes at `offset`; fewer only where the image ends."""
-        n = min(n, self.size - offset)
+        left = self.size - offset
+        if n > left:
+            n = left
         if n <= 0 or offset < 0:
             return b""
         # Without the mapping: a bad block is an error then, where touching its page is a SIGBUS.

@@ -100,9 +100,10 @@ def main() -> int:
         if args.pyz is not None:
             ours, installed = start.one_file(args.pyz.resolve(), dump)
             row(f"`{args.pyz.name}` to its first paint", ours, installed, "`kvmtui`, installed")
-            print(f"\n{args.pyz.name} has {args.pyz.stat().st_size / 1e6:.1f} MB.")
-        if memory := display.memory(dump):
-            print("\n`kvmtui` with the dump open takes {:.1f} MiB, hello world in Textual {:.1f}.".format(*memory))
+            print(f"\n`{args.pyz.name}` has {args.pyz.stat().st_size / 1e6:.1f} MB.")
+        print("\n| has in use | VmRSS |\n|---|---|")
+        for who, mib in display.memory(dump, folder):
+            print(f"| {who} | {mib:.1f} MiB |", flush=True)
         print(
             "\n| bytes, at 80x24 | to the Summary | cursor move | page | idle | not ASCII |\n|---|---|---|---|---|---|"
         )

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import kvmlib
 from tests.benchmarks.start import ENVIRONMENT, HELLO, SIZE
+from tests.large import make_large
 from tests.terminal.harness import Terminal
 
 TERMS = ("vt100", "vt220", "linux", "wsvt25", "cons25", "xterm-256color")
@@ -52,8 +53,8 @@ def sent(folder: Path) -> Iterator[Sent]:
         yield Sent(term, start, max(most["right"], most["down"]), most["pagedown"], idle, strange)
 
 
-def memory(dump: Path) -> tuple[float, float] | None:
-    """Return the MiB that kvmtui has in use with a dump open, and hello world in Textual; None where nothing tells."""
+def memory(dump: Path, folder: Path) -> Iterator[tuple[str, float]]:
+    """Yield who has how many MiB in use: kvmtui with a dump open, and hello world in Textual. Only Linux tells."""
 
     def resident(shows: str, *arguments: str) -> float:
         with Terminal([sys.executable, *arguments], size=SIZE, env=ENVIRONMENT) as terminal:
@@ -65,5 +66,9 @@ def memory(dump: Path) -> tuple[float, float] | None:
         return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
     if not Path("/proc/self/status").exists():
-        return None
-    return resident("g Go to", "-m", "kvmtui", str(dump)), resident("hello, world", "-c", HELLO)
+        return
+    yield "hello world in Textual", resident("hello, world", "-c", HELLO)
+    yield "`kvmtui` with that dump open", resident("g Go to", "-m", "kvmtui", str(dump))
+    large = folder / "large.img"
+    if make_large(large):
+        yield "`kvmtui` with a sparse dump of 64 GiB", resident("g Go to", "-m", "kvmtui", str(large))

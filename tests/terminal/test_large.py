@@ -1,7 +1,6 @@
 """A dump of 64 GiB, nearly all of it holes in the file: memory stays flat, and a cursor move stays small."""
 
 import os
-import struct
 import sys
 from pathlib import Path
 
@@ -9,13 +8,9 @@ import pytest
 
 import kvmlib
 from tests.conftest import ROOT
+from tests.large import SIZE, START, TEXT, VA, make_large
 from tests.terminal.harness import Terminal
 
-GIB = 1 << 30
-START, SIZE = 0x100000, 64 * GIB
-#: 1 GiB pages from here on, pa 0 first.
-VA = 0xFFFF_8000_0000_0000
-TEXT = b"the last words of a large machine"
 #: What a process may grow by, in KiB, whatever it looks at.
 FLAT = 32 << 10
 
@@ -23,19 +18,7 @@ FLAT = 32 << 10
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("large") / "dump.img"
-    mid = kvmlib.machine("openbsd/amd64").mid
-    head = (1 << 26 | mid << 16 | 0x8FCA).to_bytes(4, "big") + struct.pack("<I", 504)
-    head += struct.pack("<QQQQ", START, 1, START, SIZE)
-    tables = bytearray(3 * 4096)
-    struct.pack_into("<Q", tables, (VA >> 39 & 511) * 8, START + 4096 | 3)
-    for i in range(SIZE // GIB + 1):
-        struct.pack_into("<Q", tables, 4096 + 8 * i, i * GIB | 0x83)
-    with open(path, "wb") as f:
-        f.write(head.ljust(512, b"\0") + tables)
-        f.truncate(512 + SIZE)
-        f.seek(512 + SIZE - 4096)
-        f.write(TEXT)
-    if path.stat().st_blocks * 512 > 1 << 20:
+    if not make_large(path):
         pytest.skip("the file system makes no holes")
     return path
 
