@@ -100,8 +100,6 @@ class HexView(ScrollView, can_focus=True):
         self.folding = False
         self._busy = False
         self._looked: tuple[int, int, int] | None = None
-        #: Whether the cursor's row is to be shown as soon as there is a height, with what is around it.
-        self._to_centre = False
         #: Rows to scroll at once when the cursor leaves the window: on a slow line one repaint for many moves.
         self.stride = 1
         self._mark = (0, 0)
@@ -156,10 +154,7 @@ class HexView(ScrollView, can_focus=True):
         self.refresh()
 
     def on_resize(self) -> None:
-        if self._to_centre and self.size.height:
-            # What was to be shown came before there was a height.
-            self._lay_out(keep_top=False)
-        elif (
+        if (
             layout_for(self._columns, self.space.digits, self.shape) == self.layout_
             and self.virtual_size.width == self._columns
         ):
@@ -203,8 +198,7 @@ class HexView(ScrollView, can_focus=True):
         """Scroll only when the cursor's row isn't in the window."""
         height, row = self._height, self.model.row_of(self.cursor)
         top = round(self.scroll_target_y)
-        self._to_centre = centre and not self.size.height
-        if self._to_centre or top <= row < top + height:
+        if top <= row < top + height:
             return
         if centre:
             target = row - height // 3

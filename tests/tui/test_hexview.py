@@ -163,20 +163,6 @@ async def test_a_narrow_terminal_and_back() -> None:
         assert app.line(1).startswith("000000000010  10 11 12")
 
 
-async def test_what_is_shown_before_there_is_a_height_is_shown_with_what_is_around_it() -> None:
-    class Early(Host):
-        def compose(self) -> ComposeResult:
-            view = HexView(self.space)
-            view.show(self.space, 40 * ROW)
-            yield view
-
-    app = Early()
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settle(pilot)
-        assert app.hex.cursor == 40 * ROW
-        assert app.line(24 // 3).startswith(f"{40 * ROW:012x}")
-
-
 async def test_mark_lights_bytes_by_style_only() -> None:
     app = Host()
     async with app.run_test(size=(80, 24)) as pilot:
