@@ -17,14 +17,17 @@ def joined(data: memoryview, runs: Sequence[tuple[int, int]]) -> bytes:
     """Return the (offset, length) pieces of `data` as one."""
     size = sum([n for _, n in runs])
     if size < _LARGE:
-        return b"".join([data[offset : offset + n] for offset, n in runs])
+        return _simply(data, runs)
     # The system hands memory out page by page, when it is first touched, which takes longer than the copying. Another
     # thread has that done a few steps ahead. The bytes that BytesIO begins with are those that it ends with: no copy.
     result = BytesIO(bytes(size))
     with result.getbuffer() as view:
         touched = threading.Semaphore(0)
         helper = threading.Thread(target=_touch, args=(view, touched), name="joining", daemon=True)
-        helper.start()
+        try:
+            helper.start()
+        except RuntimeError:  # The system has no thread left to give.
+            return _simply(data, runs)
         try:
             at = reached = 0
             for offset, n in runs:
@@ -37,6 +40,10 @@ def joined(data: memoryview, runs: Sequence[tuple[int, int]]) -> bytes:
         finally:
             helper.join()
     return result.getvalue()
+
+
+def _simply(data: memoryview, runs: Sequence[tuple[int, int]]) -> bytes:
+    return b"".join([data[offset : offset + n] for offset, n in runs])
 
 
 def _touch(view: memoryview, touched: threading.Semaphore) -> None:

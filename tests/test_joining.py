@@ -1,6 +1,7 @@
 """Large pieces made of many: whatever the helper does, the bytes are those of the pieces."""
 
 import random
+import threading
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,19 @@ def test_the_pieces_are_whole_and_in_order(endless: str, monkeypatch: pytest.Mon
     wanted = b"".join(data[offset : offset + n] for offset, n in runs)
     assert len(wanted) > 64 * PAGE
     assert joining.joined(memoryview(data), runs) == wanted
+
+
+@pytest.mark.usefixtures("small_steps")
+def test_it_does_without_the_helper(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    data = random.Random(4).randbytes(100 * PAGE)
+    assert (
+        joining.joined(memoryview(data), [(50 * PAGE, 50 * PAGE), (0, 50 * PAGE)])
+        == data[50 * PAGE :] + data[: 50 * PAGE]
+    )
 
 
 def test_a_file_is_read_so(tmp_path: Path) -> None:
