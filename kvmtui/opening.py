@@ -34,11 +34,6 @@ class Request:
     lesson: bool = False
 
     @property
-    def name(self) -> str:
-        """What it is called: the file, or whose sample it is."""
-        return Path(self.path).name or self.path if self.sample is None else f"sample of {self.sample}"
-
-    @property
     def quick(self) -> bool:
         """Whether it takes no time worth mentioning to open it, or to tell why it can't be."""
         if self.sample is not None:

@@ -98,7 +98,7 @@ class SymbolSuggester(Suggester):
         return self._names[i] if i < len(self._names) and self._names[i].startswith(value) else None
 
 
-HINT = (
+_HINT = (
     "0x1234, symbol+0x10, register, pa:0x1000, off:0x200, +10\n"
     "Enter: go there   Right: complete a symbol   Escape: cancel"
 )
@@ -144,7 +144,7 @@ class GoToDialog(ModalScreen[Target | None]):
             field.cursor_blink = False
             yield field
             yield Static("", id="goto-error", markup=False)
-            yield Static(HINT, classes="goto--hint", markup=False)
+            yield Static(_HINT, classes="goto--hint", markup=False)
 
     def on_mount(self) -> None:
         self.query_one(Input).focus()

@@ -14,6 +14,7 @@ from kvmtui.actions import bindings_for
 from kvmtui.messages import Opened
 from kvmtui.opening import Opening, Request, Samples
 from kvmtui.place import Place
+from kvmtui.widgets.format import file_name
 
 #: Seconds in which this screen is drawn.
 _FIRST = 0.02
@@ -37,7 +38,8 @@ class WaitingScreen(Place):
     )
 
     def __init__(self, opening: Opening) -> None:
-        super().__init__(opening.request.name)
+        sample = opening.request.sample
+        super().__init__(file_name(opening.request.path) if sample is None else f"sample of {sample}")
         self._opening = opening
         self._ended = False
 

@@ -13,8 +13,8 @@ from tests.terminal.harness import Terminal
 TERMS = ("vt100", "vt220", "linux", "wsvt25", "cons25", "xterm-256color")
 #: Seconds without a key, in which nothing should be sent.
 IDLE = 5.0
-#: A page of memory like any other, somewhere in the kernel's text.
-_PAGES = 4
+#: How often each key is pressed; what counts is the most that was sent for it.
+_TIMES = 4
 
 
 class Sent(NamedTuple):
@@ -41,7 +41,7 @@ def sent(folder: Path) -> Iterator[Sent]:
             most = {}
             for key in ("right", "down", "pagedown"):
                 counts = []
-                for _ in range(_PAGES):
+                for _ in range(_TIMES):
                     terminal.press(key)
                     counts.append(len(terminal.settle()))
                 most[key] = max(counts)
